@@ -1,0 +1,66 @@
+# Set-up, service, tests and benchmarks of embedsvc. `make serve` and `make test` are all one needs.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# uv does not read pip's configuration; hand on where pip looks for wheels, if anywhere.
+export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
+export HF_HUB_OFFLINE := 1
+export SCARF_NO_ANALYTICS := true
+
+.PHONY: install serve test lint bench quality bench-peers soak lock clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedsvc needs Python 3.11 or newer; set PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock -e '.[local,postgres,test]'
+	touch $@
+
+# Installs, migrates, loads the sample documents and serves. Settings: EMBEDSVC_… in the environment.
+serve: $(STAMP)
+	$(BIN)/embedsvc migrate
+	$(BIN)/embedsvc serve
+
+# Everything that must hold before a change is taken in: style, types, structure, behaviour.
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
+
+# What the service reaches; results go to benchmarks/results. About 30 minutes on two cores.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/indexing.py
+	$(BIN)/python benchmarks/searching.py
+	$(BIN)/python benchmarks/index_sizes.py
+	$(BIN)/python benchmarks/writes.py
+	$(BIN)/python benchmarks/answers.py
+
+# Retrieval quality on whole sets against published figures: about 15 minutes on two cores.
+quality: $(STAMP)
+	$(BIN)/python benchmarks/quality.py
+
+# The same corpus through txtai and Chroma, each in an environment of its own.
+bench-peers: $(STAMP)
+	$(BIN)/python benchmarks/peers.py
+
+# The long forms of the crash and state machine tests.
+soak: $(STAMP)
+	EMBEDSVC_SOAK=1 $(BIN)/python -m pytest tests/crash tests/machine --timeout 3600
+
+# After a change of the dependencies in pyproject.toml. torch is pinned there alone: locked, it
+# would carry the name of one build of it.
+lock: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--no-emit-package torch --no-header --quiet -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .hypothesis

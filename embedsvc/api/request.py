@@ -1,0 +1,112 @@
+"""How a request is read: strictly, once, and with errors that name the field and the value."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+
+from embedsvc.errors import Forbidden, InvalidInput, UnsupportedFormat
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_PLACE = re.compile(r"^(.*?)(?: - at `\$?(.*?)`)?$", re.DOTALL)
+_LONGEST_SHOWN = 80
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """A request whose JSON body is decoded straight into the type that its handler asks for."""
+
+    async def json(self) -> Any:
+        """The body as the handler's type. Raises InvalidInput, UnsupportedFormat."""
+        media_type = self.content_type[0]
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise UnsupportedFormat(
+                f"Content-Type is {media_type or 'missing'}; send application/json"
+            )
+        body = await self.body()
+        wanted = self.route_handler.parsed_fn_signature.parameters["data"].raw
+        try:
+            return _decoder(wanted).decode(body)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(_explain(str(error), body)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInput(f"the body is not JSON: {error}") from error
+
+
+async def check_request(request: Request[Any, Any, Any]) -> None:
+    """Refuse what no route would look at: an unknown query parameter, a foreign Host.
+
+    While there are no keys, only this machine may ask; a page of the web that lets its own name
+    point at this machine would come with that name as Host.
+    """
+    host = request.headers.get("host", "localhost")
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if name.strip("[]").lower() not in _LOOPBACK:
+        raise Forbidden(
+            f"Host is {host!r}; without keys the service answers only to localhost and 127.0.0.1",
+            code="host_not_allowed",
+        )
+    known = _query_names(request.route_handler)
+    for given in request.query_params:
+        if given not in known:
+            hint = f"known are {', '.join(sorted(known))}" if known else "none is known here"
+            raise InvalidInput(f"unknown query parameter {given[:80]!r}; {hint}")
+
+
+def path_tail(request: Request[Any, Any, Any], after: str) -> str:
+    """What follows `after` in the path as it was sent, decoded: ids may hold slashes.
+
+    Taken from the raw path, because a decoded one cannot tell `a%2F%2Fb` from `a//b`.
+    """
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    text = raw.split(b"?", 1)[0].decode("latin-1")
+    _, _, tail = text.partition(after)
+    try:
+        return unquote(tail, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"id: {tail[:80]!r} is not UTF-8") from error
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+@cache
+def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
+    return frozenset(
+        name
+        for name, field in handler.parsed_fn_signature.parameters.items()
+        if isinstance(field.kwarg_definition, QueryParameter)
+    )
+
+
+def _explain(message: str, body: bytes) -> str:
+    """`limit: expected int, got str (it is "ten")` from what msgspec says."""
+    found = _PLACE.match(message)
+    assert found is not None
+    what, place = found.group(1), (found.group(2) or "").lstrip(".")
+    what = what.replace("`", "'")
+    what = what[:1].lower() + what[1:]
+    if not place:
+        return what
+    return f"{place}: {what}{_shown(body, place)}"
+
+
+def _shown(body: bytes, place: str) -> str:
+    """The value at that place of the body, if it can be pointed at."""
+    try:
+        value = msgspec.json.decode(body)
+        for part in re.findall(r"[^.\[\]]+", place):
+            value = value[int(part)] if isinstance(value, list) else value[part]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return ""
+    if isinstance(value, Mapping | list):
+        return ""
+    text = msgspec.json.encode(value).decode()
+    return f" (it is {text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + '...'})"

@@ -1,0 +1,624 @@
+"""The shapes of requests and answers, as the contract has them, and how our values become them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from embedsvc.core.citations import Citation
+from embedsvc.core.model import Chunk, Chunking, Document, FieldType, Strategy
+from embedsvc.core.preparing import Draft, DraftChunk
+from embedsvc.services.ask import Answer
+from embedsvc.services.collections import Described
+from embedsvc.services.ingest import Added, Outcome
+from embedsvc.services.search import Found, Hit, Plan
+from embedsvc.services.verify import Verified
+
+JsonObject = dict[str, Any]
+
+
+class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Something a client sends: an unknown field is refused, so that a typo shows."""
+
+
+class Answered(msgspec.Struct, kw_only=True):
+    """Something that a client gets."""
+
+
+def time_of(microseconds: int) -> datetime:
+    """Microseconds since 1970 as a time in UTC."""
+    return datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
+
+
+# -- collections --------------------------------------------------------------------------------
+
+
+class ChunkingIn(Request):
+    """How texts are cut; sizes in tokens of the collection's model."""
+
+    size: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    overlap: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    strategy: Strategy = "sentences"
+
+    def value(self) -> Chunking:
+        """As the services know it."""
+        return Chunking(self.size or Chunking().size, self.overlap, self.strategy)
+
+
+class CollectionIn(Request):
+    """The settings of a collection."""
+
+    embedding: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    description: Annotated[str, Meta(max_length=10_000)] | None = None
+    chunking: ChunkingIn | None = None
+    fields: dict[str, FieldType] | None = None
+
+
+class ChunkingOut(Answered):
+    """How texts are cut; sizes in tokens of the collection's model."""
+
+    size: int
+    overlap: int
+    strategy: Strategy
+
+
+class IndexOut(Answered):
+    """The state of a collection's index in this process."""
+
+    engine: str
+    version: int
+    vectors: int
+    segments: int
+    removed: int
+    approximate: int
+    bytes: int
+    degraded: list[str]
+
+
+class CollectionOut(Answered):
+    """A collection."""
+
+    name: str
+    embedding: str
+    dimensions: int
+    description: str | None
+    chunking: ChunkingOut
+    fields: dict[str, FieldType]
+    documents: int
+    chunks: int
+    version: int
+    index: IndexOut
+    created_at: datetime
+
+
+class CollectionsOut(Answered):
+    """A page of collections."""
+
+    collections: list[CollectionOut]
+    next_cursor: str | None
+
+
+def collection_out(described: Described) -> CollectionOut:
+    """A described collection as the contract has it."""
+    collection, index = described.collection, described.index
+    cut = collection.chunking
+    return CollectionOut(
+        name=collection.name,
+        embedding=collection.embedding,
+        dimensions=collection.dimensions,
+        description=collection.description,
+        chunking=ChunkingOut(size=cut.size, overlap=cut.overlap, strategy=cut.strategy),
+        fields=dict(collection.fields),
+        documents=described.documents,
+        chunks=described.chunks,
+        version=collection.version,
+        index=IndexOut(
+            engine=index.engine,
+            version=index.version,
+            vectors=index.vectors,
+            segments=index.segments,
+            removed=index.removed,
+            approximate=index.approximate,
+            bytes=index.bytes,
+            degraded=list(index.degraded),
+        ),
+        created_at=time_of(collection.created_at),
+    )
+
+
+# -- documents ----------------------------------------------------------------------------------
+
+
+class ChunkIn(Request):
+    """A chunk that the client cut."""
+
+    text: str
+    metadata: JsonObject | None = None
+
+
+class DocumentIn(Request):
+    """A document: a text, or chunks; with `vectors`, one for each chunk (one for a text)."""
+
+    id: str | None = None
+    text: str | None = None
+    chunks: list[ChunkIn] | None = None
+    vectors: list[list[float]] | None = None
+    title: str | None = None
+    url: str | None = None
+    metadata: JsonObject | None = None
+
+    def value(self, fallback_id: str) -> Draft:
+        """As the services know it."""
+        chunks = self.chunks
+        return Draft(
+            id=fallback_id if self.id is None else self.id,
+            text=self.text,
+            chunks=None if chunks is None else [DraftChunk(c.text, c.metadata) for c in chunks],
+            vectors=self.vectors,
+            title=self.title,
+            url=self.url,
+            metadata=self.metadata,
+        )
+
+
+class DocumentsIn(Request):
+    """Documents to add or replace."""
+
+    documents: list[DocumentIn]
+
+
+class DocumentError(Answered, omit_defaults=True):
+    """Why one document failed."""
+
+    code: str
+    detail: str
+    transient: bool
+
+
+class OutcomeOut(Answered):
+    """What became of one document."""
+
+    id: str
+    status: Literal["indexed", "unchanged", "pending", "failed"]
+    chunks: int
+    embedded: int
+    cached: int
+    truncated: int | UnsetType = UNSET
+    error: DocumentError | UnsetType = UNSET
+
+
+class UsageOut(Answered):
+    """What was embedded for a request."""
+
+    tokens: int
+
+
+class AddedOut(Answered):
+    """What became of the documents of a request, in its order."""
+
+    version: int
+    documents: list[OutcomeOut]
+    usage: UsageOut
+
+
+def added_out(added: Added) -> AddedOut:
+    """The outcome of a request as the contract has it."""
+    return AddedOut(
+        version=added.version,
+        documents=[_outcome_out(outcome) for outcome in added.documents],
+        usage=UsageOut(tokens=added.tokens),
+    )
+
+
+def _outcome_out(outcome: Outcome) -> OutcomeOut:
+    error = outcome.error
+    return OutcomeOut(
+        id=outcome.id,
+        status=outcome.status,
+        chunks=outcome.chunks,
+        embedded=outcome.embedded,
+        cached=outcome.cached,
+        truncated=outcome.truncated or UNSET,
+        error=UNSET
+        if error is None
+        else DocumentError(code=error.code, detail=error.detail, transient=error.transient),
+    )
+
+
+class ChunkOut(Answered):
+    """A chunk: `text` is the document's text from `start` to `end`."""
+
+    chunk_id: str
+    ordinal: int
+    start: int
+    end: int
+    page: int | None
+    text: str
+    metadata: JsonObject
+
+
+class DocumentOut(Answered):
+    """A document; `text` and `chunks` are there when `include` asks for them."""
+
+    id: str
+    status: Literal["indexed", "pending", "failed"]
+    title: str | None
+    url: str | None
+    metadata: JsonObject
+    sha256: str
+    chunk_count: int
+    created_at: datetime
+    updated_at: datetime
+    error: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    chunks: list[ChunkOut] | UnsetType = UNSET
+
+
+class DocumentsOut(Answered):
+    """A page of documents."""
+
+    documents: list[DocumentOut]
+    next_cursor: str | None
+
+
+class PatchIn(Request):
+    """Labels of a document to change; its text and vectors stay."""
+
+    title: str | None = None
+    metadata: JsonObject | None = None
+
+
+class DeleteIn(Request):
+    """Which documents to delete: by ids or by a filter."""
+
+    ids: list[str] | None = None
+    filter: JsonObject | None = None
+
+
+class DeletedOut(Answered):
+    """How many documents were deleted."""
+
+    deleted: int
+    version: int
+
+
+class DigestIn(Request):
+    """A document that the client has: the SHA-256 (hex) of its text in UTF-8."""
+
+    id: str
+    sha256: str
+
+
+class DiffIn(Request):
+    """All documents that the client has."""
+
+    documents: list[DigestIn]
+
+
+class DiffOut(Answered):
+    """Ids by what a client has to do about them; `missing` ones are here and not there."""
+
+    new: list[str]
+    changed: list[str]
+    unchanged: list[str]
+    pending: list[str]
+    failed: list[str]
+    missing: list[str]
+
+
+def document_out(
+    document: Document, *, text: bool = False, chunks: Sequence[Chunk] | None = None
+) -> DocumentOut:
+    """A document as the contract has it."""
+    return DocumentOut(
+        id=document.id,
+        status=document.status,
+        title=document.title,
+        url=document.url,
+        metadata=dict(document.metadata),
+        sha256=document.text_hash.hex(),
+        chunk_count=document.chunks,
+        created_at=time_of(document.created_at),
+        updated_at=time_of(document.updated_at),
+        error=document.error or UNSET,
+        text=document.text if text else UNSET,
+        chunks=UNSET if chunks is None else [_chunk_out(chunk) for chunk in chunks],
+    )
+
+
+def _chunk_out(chunk: Chunk) -> ChunkOut:
+    return ChunkOut(
+        chunk_id=str(chunk.id),
+        ordinal=chunk.ordinal,
+        start=chunk.start,
+        end=chunk.end,
+        page=chunk.page,
+        text=chunk.text,
+        metadata=dict(chunk.metadata),
+    )
+
+
+# -- search -------------------------------------------------------------------------------------
+
+Mode = Literal["hybrid", "dense", "lexical"]
+Include = Literal["text", "metadata", "vector", "scores"]
+
+
+class QueryIn(Request):
+    """What to look for: one of `query`, `vector` and `document_id`."""
+
+    query: str | None = None
+    vector: list[float] | None = None
+    document_id: str | None = None
+    limit: int = 10
+    offset: int = 0
+    mode: Mode | None = None
+    filter: JsonObject | None = None
+    per_document: int | None = None
+    rerank: bool | str | None = None
+    min_score: float | None = None
+    diversity: float | None = None
+    include: list[Include] = msgspec.field(default_factory=lambda: ["text", "metadata"])
+    explain: bool = False
+
+
+class SearchIn(QueryIn):
+    """One query, or several as `queries`."""
+
+    queries: list[QueryIn] | None = None
+
+
+class ScoresOut(Answered, omit_defaults=True):
+    """The score at each stage that the search had."""
+
+    dense: float | None = None
+    lexical: float | None = None
+    rerank: float | None = None
+
+
+class HitOut(Answered):
+    """A result: `text` is the document's text from `start` to `end`."""
+
+    document_id: str
+    chunk_id: str
+    score: float
+    title: str | None
+    url: str | None
+    start: int
+    end: int
+    page: int | None
+    text: str | UnsetType = UNSET
+    metadata: JsonObject | UnsetType = UNSET
+    scores: ScoresOut | UnsetType = UNSET
+    vector: list[float] | UnsetType = UNSET
+
+
+class PlanOut(Answered):
+    """How the search was done; `matched` is how many chunks it was among."""
+
+    mode: Mode
+    index: str
+    strategy: str
+    matched: int
+
+
+class SearchOut(Answered):
+    """Results, best first; a list for each of `queries` where several were sent."""
+
+    results: list[HitOut | list[HitOut]]
+    plan: PlanOut
+    degraded: list[str]
+    version: int
+    took_ms: float
+    usage: UsageOut
+
+
+def hit_out(
+    hit: Hit, include: Sequence[Include], vectors: Mapping[int, list[float]] | None = None
+) -> HitOut:
+    """A result as the contract has it."""
+    chunk = hit.chunk
+    return HitOut(
+        document_id=chunk.document_id,
+        chunk_id=str(chunk.id),
+        score=hit.score,
+        title=chunk.title,
+        url=chunk.url,
+        start=chunk.start,
+        end=chunk.end,
+        page=chunk.page,
+        text=chunk.text if "text" in include else UNSET,
+        metadata=dict(chunk.metadata) if "metadata" in include else UNSET,
+        scores=ScoresOut(dense=hit.score) if "scores" in include else UNSET,
+        vector=vectors[chunk.id] if vectors and "vector" in include else UNSET,
+    )
+
+
+def search_out(found: Found, results: Any) -> SearchOut:
+    """An answered search as the contract has it."""
+    return SearchOut(
+        results=results,
+        plan=_plan_out(found.plan),
+        degraded=list(found.degraded),
+        version=found.version,
+        took_ms=round(found.took_ms, 3),
+        usage=UsageOut(tokens=found.tokens),
+    )
+
+
+def _plan_out(plan: Plan) -> PlanOut:
+    return PlanOut(
+        mode=msgspec.convert(plan.mode, Mode),
+        index=plan.index,
+        strategy=plan.strategy,
+        matched=plan.matched,
+    )
+
+
+class SimilarityIn(Request):
+    """Texts to compare: with `query` each to it, else each to each."""
+
+    texts: list[str]
+    query: str | None = None
+
+
+class SimilarityOut(Answered):
+    """Cosines: `scores` with a query, else `matrix`."""
+
+    scores: list[float] | UnsetType = UNSET
+    matrix: list[list[float]] | UnsetType = UNSET
+
+
+# -- answers ------------------------------------------------------------------------------------
+
+
+class TurnIn(Request):
+    """A turn of a conversation that the client keeps."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class AskIn(Request):
+    """A question to a collection."""
+
+    question: str
+    model: str | None = None
+    conversation_id: str | None = None
+    history: list[TurnIn] | None = None
+    limit: int = 8
+    filter: JsonObject | None = None
+    mode: Mode | None = None
+    grounding: Literal["strict", "normal"] = "normal"
+    stream: bool = False
+    temperature: float | None = None
+    max_tokens: int | None = None
+    system: str | None = None
+
+
+class CitationOut(Answered):
+    """A quote and its check: when `verified`, the document's text from `start` to `end`."""
+
+    marker: int
+    document_id: str
+    chunk_id: str
+    title: str | None
+    url: str | None
+    page: int | None
+    start: int | None
+    end: int | None
+    quote: str
+    status: Literal["verified", "unsupported", "not_found"]
+
+
+class AnswerUsageOut(Answered):
+    """Tokens of the language model; zero for the extractive answerer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class AnswerOut(Answered):
+    """An answer with its checked citations and the sources that were looked at."""
+
+    answer: str
+    state: Literal["answered", "no_answer"]
+    citations: list[CitationOut]
+    sources: list[HitOut]
+    model: str
+    usage: AnswerUsageOut
+    conversation_id: str | None
+    query: str
+    version: int
+    took_ms: float
+
+
+def citation_out(citation: Citation) -> CitationOut:
+    """A checked citation as the contract has it."""
+    chunk = citation.chunk
+    return CitationOut(
+        marker=citation.marker,
+        document_id=chunk.document_id,
+        chunk_id=str(chunk.id),
+        title=chunk.title,
+        url=chunk.url,
+        page=chunk.page,
+        start=citation.start,
+        end=citation.end,
+        quote=citation.quote,
+        status=citation.status,
+    )
+
+
+def answer_out(answer: Answer) -> AnswerOut:
+    """A whole answer as the contract has it."""
+    return AnswerOut(
+        answer=answer.text,
+        state=answer.state,
+        citations=[citation_out(citation) for citation in answer.citations],
+        sources=[hit_out(hit, ["text", "metadata"]) for hit in answer.sources],
+        model=answer.model,
+        usage=AnswerUsageOut(prompt_tokens=0, completion_tokens=0),
+        conversation_id=None,
+        query=answer.question,
+        version=answer.version,
+        took_ms=round(answer.took_ms, 3),
+    )
+
+
+# -- service and administration -------------------------------------------------------------------
+
+
+class HealthOut(Answered):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class ReadyOut(Answered):
+    """Everything needed is there; `degraded` says in words what is not as it should be."""
+
+    status: Literal["ready", "degraded"]
+    degraded: list[str]
+
+
+class InfoOut(Answered):
+    """What this service is and what it allows."""
+
+    version: str
+    embedding: JsonObject
+    chat: JsonObject
+    index: JsonObject
+    limits: dict[str, int]
+
+
+class VerifiedOut(Answered):
+    """An index compared with SQL: all lists empty means that it is exactly the truth."""
+
+    ok: bool
+    collection: str
+    version: int
+    index_version: int
+    chunks: int
+    missing: list[str]
+    orphaned: list[str]
+    mismatched: list[str]
+    vectorless: list[str]
+
+
+def verified_out(verified: Verified) -> VerifiedOut:
+    """A comparison as the contract has it; chunk ids are strings."""
+    return VerifiedOut(
+        ok=verified.ok,
+        collection=verified.collection,
+        version=verified.version,
+        index_version=verified.index_version,
+        chunks=verified.chunks,
+        missing=[str(i) for i in verified.missing],
+        orphaned=[str(i) for i in verified.orphaned],
+        mismatched=[str(i) for i in verified.mismatched],
+        vectorless=[str(i) for i in verified.vectorless],
+    )

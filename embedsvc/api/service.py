@@ -1,0 +1,74 @@
+"""Whether the service lives, is ready, how it does, and what it is."""
+
+from typing import Any
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from embedsvc.api.errors import Problem, documented, problem
+from embedsvc.api.metrics import REGISTRY
+from embedsvc.api.schema import HealthOut, InfoOut, ReadyOut
+from embedsvc.core import filters, preparing
+from embedsvc.services import ask, search, similarity
+from embedsvc.services.service import Service
+
+
+@get("/healthz", operation_id="health", tags=["service"])
+async def health() -> HealthOut:
+    """Whether the process lives; touches nothing else."""
+    return HealthOut(status="ok")
+
+
+@get("/readyz", operation_id="ready", tags=["service"], responses=documented())
+async def ready(service: NamedDependency[Service]) -> Response[ReadyOut | Problem]:
+    """Whether everything that requests need is loaded; 503 says what is missing."""
+    degraded = await service.degraded()
+    missing = list(service.readiness.missing.values())
+    if missing:
+        waiting: Response[Any] = problem(
+            503, "not_ready", f"not ready: {'; '.join(missing)}", missing=missing
+        )
+        return waiting
+    return Response(ReadyOut(status="degraded" if degraded else "ready", degraded=degraded))
+
+
+@get("/metrics", operation_id="metrics", tags=["service"], media_type="text/plain")
+async def metrics() -> Response[bytes]:
+    """Counters and durations for Prometheus."""
+    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+@get("/v1/info", operation_id="info", tags=["service"], responses=documented())
+async def info(service: NamedDependency[Service]) -> InfoOut:
+    """The version, the defaults and the limits."""
+    settings = service.settings
+    backend = await service.embedders.backend(settings.embedding)
+    return InfoOut(
+        version=service.version,
+        embedding={
+            "default": settings.embedding,
+            "dimensions": backend.space.dimensions,
+            "max_tokens": backend.space.max_tokens,
+        },
+        chat={"default": settings.chat},
+        index={"engine": settings.index},
+        limits={
+            "body_bytes": settings.max_body_mb * 1_000_000,
+            "documents_per_request": settings.max_documents,
+            "document_characters": settings.max_document_chars,
+            "id_characters": preparing.MOST_ID,
+            "metadata_characters": preparing.MOST_METADATA,
+            "results": search.MOST_RESULTS,
+            "offset_plus_limit": search.MOST_OFFSET,
+            "queries": search.MOST_QUERIES,
+            "query_characters": search.MOST_QUERY_CHARACTERS,
+            "question_characters": ask.MOST_QUESTION,
+            "sources": ask.MOST_SOURCES,
+            "similarity_texts": similarity.MOST_TEXTS,
+            "filter_conditions": filters.MOST_NODES,
+        },
+    )
+
+
+ROUTES = [health, ready, metrics, info]

@@ -1,0 +1,177 @@
+"""The composition root: the one place that names concrete classes and puts them together."""
+
+import mimetypes
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
+
+from embedsvc import __version__, plugins
+from embedsvc.api import ask, collections, documents, search, service
+from embedsvc.api.errors import on_http, on_own, on_unexpected
+from embedsvc.api.metrics import measured
+from embedsvc.api.request import StrictRequest, check_request
+from embedsvc.errors import ConfigError, EmbedsvcError, UnknownProvider
+from embedsvc.ports import Answerer, EmbeddingBackend, Loader, Step, VectorIndex, no_step
+from embedsvc.services.ask import Ask
+from embedsvc.services.collections import Collections
+from embedsvc.services.embedding import Embedders
+from embedsvc.services.files import Files
+from embedsvc.services.indexing import Replicas
+from embedsvc.services.ingest import Ingest
+from embedsvc.services.search import Search
+from embedsvc.services.service import Service
+from embedsvc.services.similarity import Similarity
+from embedsvc.services.verify import Verify
+from embedsvc.settings import Settings
+from embedsvc.store.database import Database
+from embedsvc.store.migrations import ensure_current
+from embedsvc.store.store import Store
+
+ROUTES = [
+    *service.ROUTES,
+    *collections.ROUTES,
+    *documents.ROUTES,
+    *search.ROUTES,
+    *ask.ROUTES,
+]
+
+
+def build_service(settings: Settings, on_step: Step = no_step) -> Service:
+    """Open the database (creating its tables when new) and connect the services to it.
+
+    Raises ConfigError when a setting names nothing, or the database is of another version.
+    """
+    database = Database(settings.url, synchronous=settings.synchronous, on_step=on_step)
+    try:
+        ensure_current(database, settings.shipped / "alembic")
+        return _connect(settings, database, on_step)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _connect(settings: Settings, database: Database, on_step: Step) -> Service:
+    engine = plugins.load("index", settings.index)
+    plugins.load("chat", settings.chat.partition(":")[0])
+
+    def create_index(name: str, dimensions: int) -> VectorIndex:
+        made: VectorIndex = engine.create(name, dimensions, settings.home / "index" / name, on_step)
+        return made
+
+    store = Store(database)
+    embedders = Embedders(store, partial(create_backend, settings))
+    replicas = Replicas(store, create_index, on_step)
+    named = Collections(store, embedders, replicas, settings.embedding)
+    ingest = Ingest(
+        store,
+        named,
+        embedders,
+        replicas,
+        most_characters=settings.max_document_chars,
+        most_documents=settings.max_documents,
+        on_step=on_step,
+    )
+    found = Search(store, named, embedders, replicas)
+    return Service(
+        settings=settings,
+        database=database,
+        store=store,
+        embedders=embedders,
+        replicas=replicas,
+        collections=named,
+        ingest=ingest,
+        files=Files(ingest, _loaders()),
+        search=found,
+        ask=Ask(named, embedders, found, partial(create_answerer, settings), settings.chat),
+        similarity=Similarity(embedders, settings.embedding),
+        verify=Verify(store, named, replicas),
+    )
+
+
+def create_backend(
+    settings: Settings, provider: str, model: str, dimensions: int | None
+) -> EmbeddingBackend:
+    """The embedding backend of `provider:model`. Raises UnknownProvider."""
+    module = plugins.load("embedding", provider)
+    if not hasattr(module, "create"):
+        raise UnknownProvider(f"no embedding is called {provider!r}")
+    made: EmbeddingBackend = module.create(model, settings, dimensions)
+    return made
+
+
+def create_answerer(settings: Settings, spec: str) -> Answerer:
+    """The answerer of `provider:model`. Raises UnknownProvider."""
+    provider, _, model = spec.partition(":")
+    made: Answerer = plugins.load("chat", provider).create(model, settings)
+    return made
+
+
+def create_app(made: Service, *, warm: bool = True) -> Litestar:
+    """The ASGI application around a service; it runs and closes the service with itself."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        async with made.running(warm=warm):
+            yield
+
+    return Litestar(
+        [*ROUTES, *_offline_pages()],
+        lifespan=[lifespan],
+        dependencies={"service": Provide(lambda: made, sync_to_thread=False, use_cache=True)},
+        request_class=StrictRequest,
+        before_request=check_request,
+        middleware=[measured],
+        exception_handlers={
+            EmbedsvcError: on_own,
+            HTTPException: on_http,
+            Exception: on_unexpected,
+        },
+        request_max_body_size=made.settings.max_body_mb * 1_000_000,
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="embedsvc",
+        version=__version__,
+        description="Documents in, checked answers out. Errors are application/problem+json.",
+        path="/schema",
+        render_plugins=[
+            SwaggerRenderPlugin(
+                path="/",
+                js_url="/assets/swagger-ui-bundle.js",
+                css_url="/assets/swagger-ui.css",
+                standalone_preset_js_url="/assets/swagger-ui-standalone-preset.js",
+                favicon="<link rel='icon' href='data:,'>",
+            )
+        ],
+    )
+
+
+def _offline_pages() -> list[Router]:
+    """The files of the documentation page, from a package and not from the network."""
+    found = find_spec("swagger_ui")
+    if found is None or found.origin is None:
+        raise ConfigError("the package swagger-ui-py is missing: pip install swagger-ui-py")
+    mimetypes.add_type("text/javascript", ".js")
+    folder = Path(found.origin).parent / "static"
+    return [
+        create_static_files_router(
+            path="/assets", directories=[folder], include_in_schema=False, name="assets"
+        )
+    ]
+
+
+def _loaders() -> list[Loader]:
+    return [plugins.load("loaders", name).create() for name in plugins.names("loaders")]

@@ -1,0 +1,360 @@
+"""The commands. Each speaks the REST contract: to the service that runs, else to one inside this
+process that works directly on the same data.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embedsvc import __version__
+from embedsvc.errors import EmbedsvcError, InvalidInput
+from embedsvc.settings import Settings, read_settings
+
+BATCH_DOCUMENTS = 64
+BATCH_BYTES = 4_000_000
+_SUFFIXES = {".txt", ".text", ".md", ".markdown", ".rst"}
+
+Json = dict[str, Any]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="embedsvc")
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of database and snapshots.")
+@click.option("--server", help="Address of a running service, such as http://127.0.0.1:8000.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON answer of the service.")
+@click.pass_context
+def cli(context: click.Context, home: Path | None, server: str | None, as_json: bool) -> None:
+    """Index documents, search them by meaning, and ask them questions."""
+    context.obj = {"home": home, "server": server, "json": as_json}
+
+
+_home = click.option("--home", "home_", type=click.Path(path_type=Path), hidden=True)
+_json = click.option("--json", "json_", is_flag=True, help="Print the JSON answer.")
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 for a free one.  [default: 8000]")
+@click.option("--home", "home_", type=click.Path(path_type=Path), help="Folder of all data.")
+@click.pass_obj
+def serve(options: Json, host: str | None, port: int | None, home_: Path | None) -> None:
+    """Serve the REST API."""
+    from embedsvc.server import run
+
+    run(read_settings(home=home_ or options["home"], host=host, port=port))
+
+
+@cli.command()
+@_home
+@click.pass_obj
+def migrate(options: Json, home_: Path | None) -> None:
+    """Bring the database to the schema of this version."""
+    from embedsvc.store.database import Database
+    from embedsvc.store.migrations import HEAD
+    from embedsvc.store.migrations import migrate as upgrade
+
+    settings = _settings(options, home_)
+    database = Database(settings.url, synchronous=settings.synchronous)
+    try:
+        before = upgrade(database, settings.shipped / "alembic")
+    finally:
+        database.close()
+    _say(f"database at revision {HEAD}" + ("" if before == HEAD else f" (was {before or 'new'})"))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-c", "--collection", default="default", show_default=True)
+@_home
+@_json
+@click.pass_obj
+def add(
+    options: Json, paths: tuple[Path, ...], collection: str, home_: Path | None, json_: bool
+) -> None:
+    """Add files, folders of files, or .jsonl files of documents; those already there are updated.
+
+    A file's document has the file's path, as given, for its id.
+    """
+    documents = list(_documents(paths))
+    if not documents:
+        raise InvalidInput(
+            f"nothing to add: no {', '.join(sorted(_SUFFIXES))} or .jsonl file there"
+        )
+
+    async def work(client: Any) -> list[Json]:
+        outcomes: list[Json] = []
+        with _progress(len(documents), quiet=json_ or options["json"]) as advance:
+            for batch in _batches(documents):
+                outcomes += (await client.add(collection, batch))["documents"]
+                advance(len(batch))
+        return outcomes
+
+    outcomes = _with_client(options, home_, work)
+    if json_ or options["json"]:
+        _say(json.dumps({"documents": outcomes}))
+    else:
+        _summary(collection, outcomes)
+    if any(outcome["status"] == "failed" for outcome in outcomes):
+        raise SystemExit(2)
+
+
+@cli.command()
+@click.argument("query")
+@click.option("-c", "--collection", default="default", show_default=True)
+@click.option("-n", "--limit", default=5, show_default=True)
+@click.option("-f", "--filter", "filter_", help='A filter as JSON: {"year":{"$gte":2020}}.')
+@_home
+@_json
+@click.pass_obj
+def search(
+    options: Json,
+    query: str,
+    collection: str,
+    limit: int,
+    filter_: str | None,
+    home_: Path | None,
+    json_: bool,
+) -> None:
+    """Find the chunks nearest in meaning to QUERY."""
+    more = {} if filter_ is None else {"filter": _parse(filter_)}
+    found = _with_client(
+        options, home_, lambda client: client.search(collection, query, limit=limit, **more)
+    )
+    if json_ or options["json"]:
+        _say(json.dumps(found))
+        return
+    for number, hit in enumerate(found["results"], start=1):
+        click.secho(f"{number}. {hit['document_id']}", bold=True, nl=False)
+        _say(f"  {hit['score']:.3f}  {hit['start']}-{hit['end']}")
+        _say(f"   {_short(hit['text'])}")
+    if not found["results"]:
+        _say("nothing found")
+
+
+@cli.command()
+@click.argument("question")
+@click.option("-c", "--collection", default="default", show_default=True)
+@_home
+@_json
+@click.pass_obj
+def ask(options: Json, question: str, collection: str, home_: Path | None, json_: bool) -> None:
+    """Answer QUESTION from the documents, with checked citations."""
+    found = _with_client(options, home_, lambda client: client.ask(collection, question))
+    if json_ or options["json"]:
+        _say(json.dumps(found))
+        return
+    _say(found["answer"])
+    for citation in found["citations"]:
+        place = f"{citation['document_id']} {citation['start']}-{citation['end']}"
+        _say(f"  [{citation['marker']}] {place}  {citation['status']}")
+
+
+@cli.command()
+@_home
+@_json
+@click.pass_obj
+def collections(options: Json, home_: Path | None, json_: bool) -> None:
+    """List the collections."""
+    found = _with_client(options, home_, lambda client: client.collections())
+    if json_ or options["json"]:
+        _say(json.dumps({"collections": found}))
+        return
+    for one in found:
+        _say(
+            f"{one['name']:<24} {one['documents']:>8} documents {one['chunks']:>9} chunks  "
+            f"{one['embedding']}"
+        )
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@_home
+@_json
+@click.pass_obj
+def verify(options: Json, names: tuple[str, ...], home_: Path | None, json_: bool) -> None:
+    """Compare index and SQL, id by id and vector by vector; all collections if none is named."""
+    _check_indexes(options, names, home_, json_, "verify")
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@_home
+@_json
+@click.pass_obj
+def rebuild(options: Json, names: tuple[str, ...], home_: Path | None, json_: bool) -> None:
+    """Build indexes anew from SQL; those of all collections if none is named."""
+    _check_indexes(options, names, home_, json_, "repair")
+
+
+def _check_indexes(
+    options: Json, names: tuple[str, ...], home_: Path | None, json_: bool, verb: str
+) -> None:
+    async def work(client: Any) -> list[Json]:
+        wanted = names or [one["name"] for one in await client.collections()]
+        with _progress(len(wanted), quiet=json_ or options["json"]) as advance:
+            found = []
+            for name in wanted:
+                found.append(await getattr(client, verb)(name))
+                advance(1)
+            return found
+
+    reports = _with_client(options, home_, work)
+    if json_ or options["json"]:
+        _say(json.dumps({"collections": reports}))
+    else:
+        for report in reports:
+            faults = {
+                word: len(report[word])
+                for word in ("missing", "orphaned", "mismatched", "vectorless")
+                if report[word]
+            }
+            told = ", ".join(f"{count} {word}" for word, count in faults.items()) or "ok"
+            _say(f"{report['collection']:<24} {report['chunks']:>9} chunks  {told}")
+    if not all(report["ok"] for report in reports):
+        raise SystemExit(2)
+
+
+# -- how a command reaches the data ---------------------------------------------------------------
+
+
+def _settings(options: Json, home_: Path | None) -> Settings:
+    return read_settings(home=home_ or options["home"])
+
+
+def _with_client(options: Json, home_: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with _client(options["server"], _settings(options, home_)) as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def _client(server: str | None, settings: Settings) -> AsyncIterator[Any]:
+    """A client of the named or the running service, else of one inside this process."""
+    from embedsvc.client.client import Client
+    from embedsvc.home import running
+
+    url = server or running(settings.home)
+    if url is not None:
+        async with Client.connect(url) as client:
+            yield client
+        return
+    from embedsvc.app import build_service, create_app
+    from embedsvc.logs import configure
+
+    configure("error")
+    application = create_app(build_service(settings), warm=False)
+    async with application.lifespan(), Client.inside(application) as client:
+        yield client
+
+
+# -- documents from paths -------------------------------------------------------------------------
+
+
+def _documents(paths: Iterable[Path]) -> Iterator[Json]:
+    from embedsvc.loaders.text import TextLoader
+
+    loader = TextLoader()
+    for path in paths:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            if file.suffix == ".jsonl":
+                yield from _lines(file)
+            elif file.suffix.lower() in _SUFFIXES or not path.is_dir():
+                try:
+                    loaded = loader.load(file.read_bytes())
+                except EmbedsvcError as error:
+                    raise InvalidInput(f"{file}: {error.detail}") from error
+                document = {"id": str(file), "text": loaded.text, "title": loaded.title}
+                yield {**document, "metadata": {"filename": file.name}}
+
+
+def _lines(file: Path) -> Iterator[Json]:
+    with file.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+            except ValueError as error:
+                raise InvalidInput(f"{file}, line {number}: not JSON: {error}") from error
+            if not isinstance(found, dict):
+                raise InvalidInput(f"{file}, line {number}: not a JSON object")
+            if "_id" in found:  # the layout of BEIR
+                found["id"] = found.pop("_id")
+            yield found
+
+
+def _batches(documents: list[Json]) -> Iterator[list[Json]]:
+    batch: list[Json] = []
+    size = 0
+    for document in documents:
+        weight = len(str(document))
+        if batch and (len(batch) >= BATCH_DOCUMENTS or size + weight > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(document)
+        size += weight
+    if batch:
+        yield batch
+
+
+# -- what people see ------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+
+
+def _summary(collection: str, outcomes: list[Json]) -> None:
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        counts[outcome["status"]] = counts.get(outcome["status"], 0) + 1
+        if outcome["status"] == "failed":
+            click.secho(f"{outcome['id']}: {outcome['error']['detail']}", fg="red", err=True)
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    chunks = sum(outcome["chunks"] for outcome in outcomes)
+    embedded = sum(outcome["embedded"] for outcome in outcomes)
+    _say(f"{collection}: {told}; {chunks} chunks, {embedded} embedded")
+
+
+class _progress:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._bar.start()
+        return lambda count: self._bar.advance(self._task, count)
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.stop()
+
+
+def _short(text: str, most: int = 200) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"
+
+
+def _parse(raw: str) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise InvalidInput(f"--filter: not JSON: {error}") from error

@@ -1,0 +1,229 @@
+"""From what a client sent to what can be stored: checked, cut into chunks, each with the address
+of its vector. One bad document is an error of its own.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedsvc.core.chunking import split
+from embedsvc.core.model import Chunking, Matrix, Metadata, Piece, Prepared, Space
+from embedsvc.core.vectors import to_blob, unit_rows
+from embedsvc.errors import InvalidInput, TooLarge
+
+MOST_ID = 512
+MOST_METADATA = 65_536
+MOST_TITLE = 4_096
+TITLE_SHARE = 4
+"""The title may take one part in so many of what the model reads; the rest is for the text."""
+
+BETWEEN_CHUNKS = "\n\n"
+"""Joins ready-made chunks into the text of their document."""
+
+Tokenise = Callable[[str], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftChunk:
+    """A chunk that the client cut."""
+
+    text: str
+    metadata: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document as a client sent it, unchecked: a text or chunks, maybe with their vectors."""
+
+    id: str
+    text: str | None = None
+    chunks: Sequence[DraftChunk] | None = None
+    vectors: Sequence[Sequence[float]] | None = None
+    title: str | None = None
+    url: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A prepared document, the texts to embed by key, and the ready-made vectors by key.
+
+    `truncated` counts the chunks that are longer than the model reads; `tokens` those of each key.
+    """
+
+    document: Prepared
+    texts: Mapping[bytes, str]
+    vectors: Mapping[bytes, NDArray[np.float32]]
+    tokens: Mapping[bytes, int]
+    truncated: int = 0
+
+
+def prepare(
+    draft: Draft, chunking: Chunking, space: Space, tokenise: Tokenise, most_characters: int
+) -> Cut:
+    """Check and cut one document. Raises InvalidInput or TooLarge, naming the field."""
+    check_labels(draft)
+    title = draft.title.strip() if draft.title else ""
+    header = _header(title, space, tokenise)
+    ready = None if draft.vectors is None else list(draft.vectors)
+    text, pieces = _pieces(draft, chunking, header, ready is not None, tokenise, most_characters)
+    prepared, vectors = _address(pieces, header, ready, space)
+    texts = {} if ready is not None else {p.key: header + p.text for p in prepared}
+    tokens = {key: len(tokenise(embedded)) for key, embedded in texts.items()}
+    window = space.window
+    document = Prepared(
+        id=draft.id,
+        text=text,
+        title=draft.title,
+        url=draft.url,
+        metadata=dict(draft.metadata or {}),
+        text_hash=sha256(text.encode()).digest(),
+        cuts=_cuts(draft, vectors),
+        pieces=prepared,
+    )
+    longer = 0 if window is None else sum(count > window for count in tokens.values())
+    return Cut(document, texts, vectors, tokens, longer)
+
+
+def key_of_text(embedded: str) -> bytes:
+    """The address of the vector of a text as a model reads it."""
+    return sha256(b"text\0" + embedded.encode()).digest()
+
+
+def key_of_vector(blob: bytes) -> bytes:
+    """The address of a ready-made vector: the text of somebody else can never find it."""
+    return sha256(b"vector\0" + blob).digest()
+
+
+def check_labels(draft: Draft) -> None:
+    """Refuse an id, title, url or metadata that cannot be stored, naming it."""
+    if not draft.id or len(draft.id) > MOST_ID:
+        raise InvalidInput(f"id: {len(draft.id)} characters; use 1 to {MOST_ID}")
+    for name, value in (("id", draft.id), ("title", draft.title), ("url", draft.url)):
+        _check_text(name, value or "")
+    for name, value in (("title", draft.title), ("url", draft.url)):
+        if value and len(value) > MOST_TITLE:
+            raise TooLarge(f"{name}: {len(value)} characters; at most {MOST_TITLE} are allowed")
+    _check_metadata("metadata", draft.metadata)
+
+
+def _check_text(name: str, text: str) -> None:
+    if (at := text.find("\0")) >= 0:
+        raise InvalidInput(f"{name}: a NUL character at position {at}; remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{name}: half of a surrogate pair at position {error.start}; it is not text"
+        ) from error
+
+
+def _check_metadata(name: str, metadata: Metadata | None) -> None:
+    if metadata is None:
+        return
+    shown = json.dumps(metadata, ensure_ascii=False)
+    _check_text(name, shown)
+    if "\\u0000" in shown and "\0" in _strings(metadata):
+        raise InvalidInput(f"{name}: a NUL character; remove it")
+    if len(shown) > MOST_METADATA:
+        raise TooLarge(f"{name}: {len(shown)} characters of JSON; at most {MOST_METADATA}")
+
+
+def _strings(value: Any) -> str:
+    """All strings inside a JSON value, joined."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "".join(key + _strings(inner) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return "".join(_strings(inner) for inner in value)
+    return ""
+
+
+def _header(title: str, space: Space, tokenise: Tokenise) -> str:
+    """What stands before every chunk when it is embedded, so that it knows what it is about."""
+    if not title:
+        return ""
+    window = space.window
+    starts = tokenise(title)
+    if window is not None and len(starts) > window // TITLE_SHARE:
+        title = title[: int(starts[window // TITLE_SHARE])].rstrip()
+    return f"{title}\n" if title else ""
+
+
+def _pieces(
+    draft: Draft,
+    chunking: Chunking,
+    header: str,
+    ready: bool,
+    tokenise: Tokenise,
+    most_characters: int,
+) -> tuple[str, list[Piece]]:
+    """The document's text and its chunks, their keys still empty."""
+    if (draft.text is None) == (draft.chunks is None):
+        raise InvalidInput("text: send either text or chunks, and one of them")
+    if draft.chunks is not None:
+        return _given(draft.chunks, most_characters)
+    text = draft.text or ""
+    _check_length(text, most_characters)
+    _check_text("text", text)
+    size = max(1, chunking.size - len(tokenise(header)))
+    strategy = "none" if ready else chunking.strategy
+    overlap = min(chunking.overlap, size - 1)
+    spans = split(text, tokenise(text), size, overlap, strategy)
+    if not spans:
+        raise InvalidInput("text: it is empty")
+    return text, [Piece(start, end, text[start:end], b"") for start, end in spans]
+
+
+def _given(chunks: Sequence[DraftChunk], most_characters: int) -> tuple[str, list[Piece]]:
+    if not chunks:
+        raise InvalidInput("chunks: the list is empty")
+    pieces, at = [], 0
+    for number, chunk in enumerate(chunks):
+        if not chunk.text.strip():
+            raise InvalidInput(f"chunks[{number}].text: it is empty")
+        _check_text(f"chunks[{number}].text", chunk.text)
+        _check_metadata(f"chunks[{number}].metadata", chunk.metadata)
+        pieces.append(Piece(at, at + len(chunk.text), chunk.text, b"", metadata=chunk.metadata))
+        at += len(chunk.text) + len(BETWEEN_CHUNKS)
+    text = BETWEEN_CHUNKS.join(chunk.text for chunk in chunks)
+    _check_length(text, most_characters)
+    return text, pieces
+
+
+def _check_length(text: str, most: int) -> None:
+    if len(text) > most:
+        raise TooLarge(f"text: {len(text)} characters; at most {most} are allowed")
+
+
+def _address(
+    pieces: Sequence[Piece], header: str, ready: list[Any] | None, space: Space
+) -> tuple[list[Piece], dict[bytes, NDArray[np.float32]]]:
+    """Give every piece the key of its vector."""
+    if ready is None:
+        return [_keyed(p, key_of_text(header + p.text)) for p in pieces], {}
+    rows: Matrix = unit_rows(ready, len(pieces), space.dimensions, "vectors")
+    keys = [key_of_vector(to_blob(row)) for row in rows]
+    keyed = [_keyed(piece, key) for piece, key in zip(pieces, keys, strict=True)]
+    return keyed, dict(zip(keys, rows, strict=True))
+
+
+def _keyed(piece: Piece, key: bytes) -> Piece:
+    return Piece(piece.start, piece.end, piece.text, key, piece.page, piece.metadata)
+
+
+def _cuts(draft: Draft, vectors: Mapping[bytes, object]) -> bytes:
+    """A digest of what came ready-made, so that other chunks of the same text are a change."""
+    if draft.chunks is None and draft.vectors is None:
+        return b""
+    described = [[chunk.text, chunk.metadata] for chunk in draft.chunks or ()]
+    digest = sha256(json.dumps(described, sort_keys=True).encode())
+    for key in vectors:
+        digest.update(key)
+    return digest.digest()

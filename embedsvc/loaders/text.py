@@ -1,0 +1,33 @@
+"""Plain text and Markdown: read as they are, so that offsets are those of the file."""
+
+import re
+
+from embedsvc.errors import InvalidInput
+from embedsvc.ports import Loaded
+
+_HEADING = re.compile(r"\A\s*#\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def create() -> "TextLoader":
+    """There is nothing to configure."""
+    return TextLoader()
+
+
+class TextLoader:
+    """UTF-8, or UTF-16 with a byte order mark."""
+
+    media_types = frozenset({"text/plain", "text/markdown", "text/x-rst"})
+    suffixes = frozenset({".txt", ".text", ".md", ".markdown", ".rst"})
+
+    def load(self, content: bytes) -> Loaded:
+        """The text, and its first Markdown heading as title. Raises InvalidInput."""
+        encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"the file is not {encoding} text: byte {error.start} does not belong there"
+            ) from error
+        heading = _HEADING.match(text)
+        return Loaded(text, heading.group(1) if heading else None)

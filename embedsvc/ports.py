@@ -1,0 +1,141 @@
+"""What the services need from the outside world. Adapters satisfy these without inheriting."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedsvc.core.model import Change, Chunk, Ids, IndexInfo, Match, Matrix, Role, Space
+
+Step = Callable[[str], None]
+"""Called with the name of each step that a crash must survive; tests stop the process there."""
+
+
+def no_step(_name: str) -> None:
+    """The step hook of a service in use: does nothing."""
+
+
+class EmbeddingBackend(Protocol):
+    """Turns texts into vectors of one space. Cheap to create; loads its model in `warm`."""
+
+    space: Space
+
+    def token_starts(self, text: str) -> NDArray[np.int64]:
+        """Shape (tokens,): the character offset at which each token of `text` begins."""
+        ...
+
+    async def warm(self) -> None:
+        """Load what `embed` needs; returns at once when that is done. Raises ConfigError."""
+        ...
+
+    async def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.floating]:
+        """Shape (len(texts), space.dimensions), in the order of `texts`. Raises ProviderError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of threads, connections and memory."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """A replica of one collection's vectors that answers nearest-neighbour searches."""
+
+    async def version(self) -> int:
+        """The last change applied; 0 when new."""
+        ...
+
+    async def apply(self, change: Change) -> None:
+        """Take in a change. Idempotent; sets the version last."""
+        ...
+
+    async def search(self, queries: Matrix, k: int, within: Ids | None) -> list[list[Match]]:
+        """The `k` nearest of each query, best first; with `within`, among those ids alone."""
+        ...
+
+    async def vectors(self, ids: Ids) -> tuple[Ids, Matrix]:
+        """Those of `ids` that the index holds, with its copy of their vectors."""
+        ...
+
+    async def ids(self) -> Ids:
+        """Every id that a search can return, ascending."""
+        ...
+
+    async def info(self) -> IndexInfo:
+        """What the index says of itself."""
+        ...
+
+    async def save(self) -> None:
+        """Finish background work and write what a restart would otherwise do again."""
+        ...
+
+    async def reset(self) -> None:
+        """Forget everything, on disk too; the version is 0 again."""
+        ...
+
+    async def drop(self) -> None:
+        """Reset and let go; the index is not used again."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop background work without waiting for more than its present step."""
+        ...
+
+
+Embed = Callable[[Sequence[str], Role], Awaitable[Matrix]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A chunk offered to an answerer, with its cosine to the question."""
+
+    chunk: Chunk
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Part of an answer that claims to stand verbatim in one source (by position)."""
+
+    source: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer as it comes: text, and the quotes that support it."""
+
+    text: str
+    quotes: Sequence[Quote] = field(default_factory=tuple)
+
+
+class Answerer(Protocol):
+    """Answers a question from sources. No delta at all means: these do not answer it."""
+
+    name: str
+
+    def answer(
+        self, question: str, sources: Sequence[Source], embed: Embed
+    ) -> AsyncIterator[Delta]:
+        """Stream the answer. Raises ProviderError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a loader read: one text and what the file says of itself."""
+
+    text: str
+    title: str | None = None
+
+
+class Loader(Protocol):
+    """Reads one family of file formats. Pure: bytes in, text out."""
+
+    media_types: frozenset[str]
+    suffixes: frozenset[str]
+
+    def load(self, content: bytes) -> Loaded:
+        """Read a file. Raises InvalidInput saying what is wrong with it."""
+        ...

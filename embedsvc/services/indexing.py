@@ -1,0 +1,125 @@
+"""Keep the indexes level with SQL: before it searches, a process applies the changes between.
+
+The same loop serves a restart, writes of this process, writes of others, and a lost snapshot.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from embedsvc.core.model import Change, Collection
+from embedsvc.ports import Step, VectorIndex, no_step
+from embedsvc.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+CreateIndex = Callable[[str, int], VectorIndex]
+"""(name, dimensions) → index. The name is unique for ever, and fit for a folder."""
+
+PAGE = 16_384
+"""Vectors that are read and applied together."""
+
+
+class Replicas:
+    """One index for each collection in use."""
+
+    def __init__(
+        self, store: Store, create: CreateIndex, on_step: Step = no_step, page: int = PAGE
+    ) -> None:
+        self._store = store
+        self._create = create
+        self._on_step = on_step
+        self._page = page
+        self._indexes: dict[tuple[int, int], VectorIndex] = {}
+        self._locks: dict[tuple[int, int], asyncio.Lock] = {}
+        self._nudged: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._rebuilding: dict[str, str] = {}
+
+    @property
+    def degraded(self) -> list[str]:
+        """What is being rebuilt or could not be saved, in words; empty when all is well."""
+        return sorted(self._rebuilding.values())
+
+    def of(self, collection: Collection) -> VectorIndex:
+        """The index of a collection, as it is."""
+        key = _key(collection)
+        if key not in self._indexes:
+            name = f"collection-{collection.id}-space-{collection.space_id}"
+            self._indexes[key] = self._create(name, collection.dimensions)
+            self._locks[key] = asyncio.Lock()
+        return self._indexes[key]
+
+    async def fresh(self, collection: Collection) -> VectorIndex:
+        """The index, level with the version of `collection` or later."""
+        index = self.of(collection)
+        if await index.version() < collection.version:
+            async with self._locks[_key(collection)]:
+                if await index.version() < collection.version:
+                    await self._catch_up(index, collection)
+        return index
+
+    def nudge(self, collection: Collection) -> None:
+        """Catch up soon, so that the next search need not wait; errors wait for that search."""
+        key = _key(collection)
+        if key not in self._nudged or self._nudged[key].done():
+            self._nudged[key] = asyncio.create_task(self._catch_up_soon(collection))
+
+    async def rebuild(self, collection: Collection) -> VectorIndex:
+        """Throw the index away, with its snapshot, and build it from SQL."""
+        index = self.of(collection)
+        async with self._locks[_key(collection)]:
+            await index.reset()
+            await self._catch_up(index, collection)
+        await index.save()
+        return index
+
+    async def drop(self, collection: Collection) -> None:
+        """Delete the index of a deleted collection."""
+        index = self.of(collection)
+        async with self._locks[_key(collection)]:
+            await index.drop()
+        del self._indexes[_key(collection)], self._locks[_key(collection)]
+
+    async def aclose(self) -> None:
+        """Stop all background work."""
+        for task in self._nudged.values():
+            task.cancel()
+        await asyncio.gather(*self._nudged.values(), return_exceptions=True)
+        await asyncio.gather(*(index.aclose() for index in self._indexes.values()))
+
+    async def _catch_up_soon(self, collection: Collection) -> None:
+        await self.fresh(await self._store.collection(collection.name))
+
+    async def _catch_up(self, index: VectorIndex, collection: Collection) -> None:
+        """Apply what happened after the index's version, in pages; the version moves last."""
+        since, upto = await index.version(), collection.version
+        removed = await self._store.removed(collection.id, since, upto)
+        if removed is None:
+            log.warning("index_too_old", collection=collection.name, index=since, sql=upto)
+            await index.reset()
+            since = 0
+            removed = await self._store.removed(collection.id, since, upto)
+            assert removed is not None
+        await self._note_rebuild(index, collection)
+        at: tuple[int, int] | None = (since, _HIGHEST)
+        while at is not None:
+            ids, vectors, at = await self._store.added(collection, at, upto, self._page)
+            await index.apply(Change(since if at else upto, ids, vectors, removed))
+            self._on_step("index:page")
+        if self._rebuilding.pop(collection.name, None):
+            log.info("index_rebuilt", collection=collection.name, version=upto)
+
+    async def _note_rebuild(self, index: VectorIndex, collection: Collection) -> None:
+        reasons = (await index.info()).degraded
+        if reasons and await index.version() == 0:
+            self._rebuilding[collection.name] = (
+                f"index of {collection.name} is rebuilt from SQL: {'; '.join(reasons)}"
+            )
+
+
+_HIGHEST = 2**62  # above every chunk id: a page that begins there begins with the next version
+
+
+def _key(collection: Collection) -> tuple[int, int]:
+    return collection.id, collection.space_id

@@ -1,0 +1,140 @@
+"""The tables: the truth about collections, documents, chunks and their vectors.
+
+Times are microseconds since 1970, UTC. `alembic/versions` builds the same tables step by step; a
+test compares the two.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import JSON
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+space = Table(
+    "space",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("identity", String(2000), nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+collection = Table(
+    "collection",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("embedding", String(512), nullable=False),
+    Column("space_id", ForeignKey("space.id"), nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("pruned_to", BigInteger, nullable=False),
+    Column("description", Text),
+    Column("chunking", Json, nullable=False),
+    Column("fields", Json, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # the id names the folder of snapshots: never used twice
+)
+
+document = Table(
+    "document",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("collection_id", ForeignKey("collection.id"), nullable=False),
+    Column("key", String(512), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("error", Text),
+    Column("text_hash", LargeBinary(32), nullable=False),
+    Column("cuts", LargeBinary(32), nullable=False),
+    Column("content_hash", LargeBinary(32), nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("title", Text),
+    Column("url", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("metadata", Json, nullable=False),
+    Column("text", Text, nullable=False),  # last: a reader of the others does not page it in
+    UniqueConstraint("collection_id", "key"),
+    sqlite_autoincrement=True,
+)
+
+chunk = Table(
+    "chunk",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("collection_id", ForeignKey("collection.id"), nullable=False),
+    Column("document_id", ForeignKey("document.id"), nullable=False),
+    Column("version", BigInteger, nullable=False),  # of the write that added it
+    Column("ordinal", Integer, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("page", Integer),
+    Column("vector_key", LargeBinary(32), nullable=False),
+    Column("metadata", Json),
+    Column("text", Text, nullable=False),
+    Index(None, "document_id", "ordinal"),
+    Index(None, "collection_id", "version", "id"),
+    sqlite_autoincrement=True,  # ids are never used again: an index may hold an old one
+)
+
+removal = Table(
+    "removal",
+    metadata,
+    Column("collection_id", ForeignKey("collection.id"), primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("chunk_id", BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+vector = Table(
+    "vector",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("space_id", ForeignKey("space.id"), nullable=False),
+    Column("key", LargeBinary(32), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("space_id", "key"),
+)
+
+pending = Table(
+    "pending",
+    metadata,
+    Column("document_id", ForeignKey("document.id"), primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),  # the version of the write that asked for it
+    Column("attempts", Integer, nullable=False),
+    Column("claimed_until", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index(None, "claimed_until"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_hash", LargeBinary(32), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "created_at"),
+)
