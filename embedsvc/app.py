@@ -1,7 +1,7 @@
 """The composition root: the one place that names concrete classes and puts them together."""
 
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -45,27 +45,35 @@ ROUTES = [
 ]
 
 
-def build_service(settings: Settings, on_step: Step = no_step) -> Service:
+CreateEngine = Callable[[str, int, Path, Step], VectorIndex]
+"""(name, dimensions, folder, on_step) → index: what an engine's module offers as `create`."""
+
+
+def build_service(
+    settings: Settings, on_step: Step = no_step, engine: CreateEngine | None = None
+) -> Service:
     """Open the database (creating its tables when new) and connect the services to it.
 
-    Raises ConfigError when a setting names nothing, or the database is of another version.
+    `engine` takes the place of the one that the settings name. Raises ConfigError when a setting
+    names nothing, or the database is of another version.
     """
     database = Database(settings.url, synchronous=settings.synchronous, on_step=on_step)
     try:
         ensure_current(database, settings.shipped / "alembic")
-        return _connect(settings, database, on_step)
+        make = engine or plugins.load("index", settings.index).create
+        return _connect(settings, database, make, on_step)
     except BaseException:
         database.close()
         raise
 
 
-def _connect(settings: Settings, database: Database, on_step: Step) -> Service:
-    engine = plugins.load("index", settings.index)
+def _connect(
+    settings: Settings, database: Database, engine: CreateEngine, on_step: Step
+) -> Service:
     plugins.load("chat", settings.chat.partition(":")[0])
 
     def create_index(name: str, dimensions: int) -> VectorIndex:
-        made: VectorIndex = engine.create(name, dimensions, settings.home / "index" / name, on_step)
-        return made
+        return engine(name, dimensions, settings.home / "index" / name, on_step)
 
     store = Store(database)
     embedders = Embedders(store, partial(create_backend, settings))

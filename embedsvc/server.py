@@ -1,6 +1,7 @@
 """Serve the application over HTTP."""
 
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import structlog
@@ -11,7 +12,7 @@ from embedsvc.app import build_service, create_app
 from embedsvc.errors import ConfigError
 from embedsvc.home import served
 from embedsvc.logs import configure
-from embedsvc.ports import Step, no_step
+from embedsvc.services.service import Service
 from embedsvc.settings import Settings
 from embedsvc.store.database import sqlite_may_be_shared
 
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 _GRACE_SECONDS = 10
 
 
-def run(settings: Settings, on_step: Step = no_step) -> None:
+def run(settings: Settings, build: Callable[[Settings], Service] = build_service) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before anything is opened."""
     configure(settings.log_level)
     _refuse_open_address(settings.host)
@@ -29,7 +30,7 @@ def run(settings: Settings, on_step: Step = no_step) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     alone = settings.url.startswith("sqlite") and not sqlite_may_be_shared()
     with listener, served(settings.home, url, alone=alone):
-        application = create_app(build_service(settings, on_step))
+        application = create_app(build(settings))
         log.info("serving", url=url, home=str(settings.home), version=__version__)
         config = uvicorn.Config(
             application,

@@ -10,10 +10,12 @@ What changes is the state: a tuple of segments and a tail, replaced as a whole b
 On disk there are only sealed segments, each written once, and a manifest with their checksums and
 the version up to which they are complete. What is younger (the tail, the latest tombstones) is
 read from SQL again at a restart. So a snapshot costs what is new, and a file that is missing or
-damaged costs a rebuild and never an answer.
+damaged costs a rebuild and never an answer. Where several processes serve one home, the first that
+opens an index keeps its snapshot, and the others only read it.
 """
 
 import asyncio
+import fcntl
 import json
 import os
 from base64 import b64decode, b64encode
@@ -216,6 +218,7 @@ class FaissIndex:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
+        self._files.release()
 
     # -- changes ------------------------------------------------------------------------------
 
@@ -379,10 +382,31 @@ class _Files:
     dimensions: int
     on_step: Step
     _written: dict[str, str] = field(default_factory=dict)  # name of segment → SHA-256
+    _lock: int | None = None
+
+    def own(self) -> bool:
+        """Whether this process keeps the snapshot: the first that asks does, until it ends."""
+        if self._lock is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                return False
+            self._lock = handle
+        return True
+
+    def release(self) -> None:
+        """Let another process keep the snapshot."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def save(self, state: State) -> None:
         """Write what is new, then the manifest, then delete what no manifest names."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.own():
+            return
         entries = []
         for segment in state.segments:
             file = self.folder / f"{segment.name}.segment"
@@ -415,20 +439,21 @@ class _Files:
     def load(self) -> tuple[State | None, list[str]]:
         """The newest good snapshot, and what was wrong with newer ones (set aside)."""
         problems: list[str] = []
+        mine = self.own()
         for file in sorted(self.folder.glob("*.manifest"), reverse=True):
             try:
                 return self._read(file), problems
             except (SnapshotDamaged, OSError, ValueError, KeyError, RuntimeError) as error:
-                problems.append(f"snapshot {file.name} set aside: {error}")
-                file.replace(file.with_suffix(".damaged"))
+                if mine:  # else its keeper may have replaced it this moment
+                    problems.append(f"snapshot {file.name} set aside: {error}")
+                    file.replace(file.with_suffix(".damaged"))
         return None, problems
 
     def clear(self) -> None:
-        """Delete the snapshot."""
-        if self.folder.is_dir():
+        """Delete the snapshot, if it is this process that keeps it."""
+        if self.folder.is_dir() and self.own():
             for file in sorted(self.folder.iterdir(), key=lambda f: f.suffix != ".manifest"):
                 file.unlink()
-            self.folder.rmdir()
         self._written.clear()
 
     def _read(self, file: Path) -> State:
