@@ -11,7 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -38,8 +39,14 @@ class _Job(Generic[Item]):
 
     def finish(self, position: int, row: NDArray[np.floating]) -> None:
         self.rows[position] = row
-        if len(self.rows) == len(self.items) and not self.future.done():
-            self.future.set_result(np.stack([self.rows[i] for i in range(len(self.items))]))
+        if len(self.rows) == len(self.items):
+            rows = np.stack([self.rows[i] for i in range(len(self.items))])
+            with suppress(InvalidStateError):  # cancelled meanwhile
+                self.future.set_result(rows)
+
+    def fail(self, error: Exception) -> None:
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,10 +113,7 @@ class Batcher(Generic[Item]):
             self._wake.notify()
         self._thread.join()
         for unit in [*self._queries, *self._bulk, *self._window]:
-            if not unit.job.future.done():
-                unit.job.future.set_exception(
-                    Unavailable("the service stopped before this text was embedded")
-                )
+            unit.job.fail(Unavailable("the service stopped before this text was embedded"))
 
     def _loop(self) -> None:
         while (turn := self._next()) is not None:
@@ -117,13 +121,11 @@ class Batcher(Generic[Item]):
             started = time.perf_counter()
             try:
                 rows = self._run([unit.item for unit in batch])
-            except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
-                for unit in batch:
-                    if not unit.job.future.done():
-                        unit.job.future.set_exception(error)
-            else:
                 for unit, row in zip(batch, rows, strict=True):
                     unit.job.finish(unit.position, row)
+            except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
+                for unit in batch:
+                    unit.job.fail(error)
             self._spent[role] += time.perf_counter() - started
 
     def _next(self) -> tuple[Role, list[_Unit[Item]]] | None:

@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 
 from embedsvc.core.model import Role, Space
 from embedsvc.embedding.batching import Batcher
-from embedsvc.errors import ConfigError, InvalidInput, MissingDependency, UnknownProvider
+from embedsvc.errors import (
+    ConfigError,
+    InvalidInput,
+    MissingDependency,
+    ProviderError,
+    UnknownProvider,
+)
 from embedsvc.settings import Settings
 
 SHIPPED = "all-MiniLM-L6-v2"
@@ -80,7 +86,10 @@ class LocalBackend:
             tokens = self._tokenise(texts)
         else:
             tokens = await asyncio.to_thread(self._tokenise, texts)
-        return await self._batcher.submit(tokens, role)
+        try:
+            return await self._batcher.submit(tokens, role)
+        except RuntimeError as error:  # what torch raises, out of memory among it
+            raise ProviderError(f"{self.space.name} failed: {error}") from error
 
     async def aclose(self) -> None:
         """Stop the model's thread after its present call."""

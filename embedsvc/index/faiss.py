@@ -143,7 +143,8 @@ class FaissIndex:
         self._settling: asyncio.Task[None] | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._stopping = False
-        self._degraded: tuple[str, ...] = ()
+        self._damaged: tuple[str, ...] = ()  # until all is read from SQL again
+        self._unsaved: tuple[str, ...] = ()  # until the next save succeeds
         self._saved: tuple[str, ...] = ()
 
     async def version(self) -> int:
@@ -157,6 +158,8 @@ class FaissIndex:
             before = await self._current()
             after = await asyncio.to_thread(self._applied, before, change)
             self._state = after
+            if after.version > before.version:
+                self._damaged = ()
         if len(after.segments) != len(before.segments) or self._heavy(after):
             self._settle()
 
@@ -185,7 +188,7 @@ class FaissIndex:
             removed=sum(len(s.ids) - int(s.alive.sum()) for s in state.segments),
             approximate=sum(len(s.ids) for s in state.segments if s.approximate),
             bytes=sum(_bytes(s) for s in state.segments) + state.tail.nbytes,
-            degraded=self._degraded,
+            degraded=self._damaged + self._unsaved,
         )
 
     async def save(self) -> None:
@@ -203,8 +206,11 @@ class FaissIndex:
     async def reset(self) -> None:
         """Forget everything, on disk too; the version is 0 again."""
         async with self._changing:
-            await asyncio.to_thread(self._files.clear)
-            self._state, self._saved, self._degraded = self._empty(), (), ()
+            # first the state, then the files, behind a save that may be under way: so no save of
+            # the old state can come after
+            self._state, self._saved = self._empty(), ()
+            self._damaged = self._unsaved = ()
+            await self._behind(self._files.clear)
 
     async def drop(self) -> None:
         """Reset and let go; the index is not used again."""
@@ -315,7 +321,7 @@ class FaissIndex:
         except Unavailable:
             log.debug("index_merge_stopped", index=self._name)
         except (OSError, RuntimeError) as error:  # FAISS wraps what its writer raises
-            self._degraded = (f"snapshot not written: {error}",)
+            self._unsaved = (f"snapshot not written: {error}",)
             log.warning("index_snapshot_failed", index=self._name, error=str(error))
 
     def _to_merge(self, state: State) -> tuple[Segment, ...]:
@@ -354,7 +360,7 @@ class FaissIndex:
             return
         await self._behind(self._files.save, state)
         self._saved = described
-        self._degraded = ()
+        self._unsaved = ()
 
     def _load(self) -> State:
         try:
@@ -363,7 +369,7 @@ class FaissIndex:
             state, problems = None, [f"snapshot not readable: {error.strerror or error}"]
         for problem in problems:
             log.warning("index_snapshot_damaged", index=self._name, problem=problem)
-        self._degraded = tuple(problems)
+        self._damaged = tuple(problems)
         return self._empty() if state is None else state
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,12 +88,15 @@ class Search:
         backend = await self._embedders.of(collection)
         vectors, tokens = await self._vectors(collection, backend, queries)
         index = await self._replicas.fresh(collection)
-        results = await asyncio.gather(
-            *(
-                self._one(collection, index, query, vector)
-                for query, vector in zip(queries, vectors, strict=True)
+        if any(map(_needs_own_search, queries)):
+            results = await asyncio.gather(
+                *(
+                    self._one(collection, index, query, vector)
+                    for query, vector in zip(queries, vectors, strict=True)
+                )
             )
-        )
+        else:
+            results = await self._together(collection, index, queries, vectors)
         info = await index.info()
         matched = results[0][1]
         filtered = any(query.where is not None for query in queries)
@@ -137,6 +140,28 @@ class Search:
         mean = parts.mean(axis=0, dtype=np.float64)
         return unit_rows([mean], 1, collection.dimensions, f"document_id {document_id!r}")[0]
 
+    async def _together(
+        self,
+        collection: Collection,
+        index: VectorIndex,
+        queries: Sequence[Query],
+        vectors: Matrix,
+    ) -> list[tuple[list[Hit], int | None]]:
+        """The hits of plain queries, by one search and one look into SQL."""
+        k = max(query.offset + query.limit for query in queries)
+        pages = [
+            [m for m in matches if query.min_score is None or m.score >= query.min_score]
+            for matches, query in zip(await index.search(vectors, k, None), queries, strict=True)
+        ]
+        pages = [
+            page[query.offset : query.offset + query.limit]
+            for page, query in zip(pages, queries, strict=True)
+        ]
+        chunks = await self._store.chunks(
+            collection.id, {match.chunk_id for page in pages for match in page}
+        )
+        return [(_hits(page, chunks), None) for page in pages]
+
     async def _one(
         self, collection: Collection, index: VectorIndex, query: Query, vector: Matrix
     ) -> tuple[list[Hit], int | None]:
@@ -159,7 +184,18 @@ class Search:
     async def _joined(self, collection: Collection, matches: Sequence[Match]) -> list[Hit]:
         """Matches with their rows; one whose row is gone is dropped."""
         chunks = await self._store.chunks(collection.id, (m.chunk_id for m in matches))
-        return [Hit(chunks[m.chunk_id], m.score) for m in matches if m.chunk_id in chunks]
+        return _hits(matches, chunks)
+
+
+def _hits(matches: Sequence[Match], chunks: Mapping[int, Chunk]) -> list[Hit]:
+    return [Hit(chunks[m.chunk_id], m.score) for m in matches if m.chunk_id in chunks]
+
+
+def _needs_own_search(query: Query) -> bool:
+    """Whether the query is filtered or narrowed, so that it cannot share one with others."""
+    return (
+        query.where is not None or query.per_document is not None or query.document_id is not None
+    )
 
 
 def _narrow(hits: Sequence[Hit], query: Query) -> list[Hit]:
