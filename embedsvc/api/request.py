@@ -29,9 +29,8 @@ class StrictRequest(Request[Any, Any, Any]):
                 f"Content-Type is {media_type or 'missing'}; send application/json"
             )
         body = await self.body()
-        wanted = self.route_handler.parsed_fn_signature.parameters["data"].raw
         try:
-            return _decoder(wanted).decode(body)
+            return _decoder(self.route_handler).decode(body)
         except msgspec.ValidationError as error:
             raise InvalidInput(_explain(str(error), body)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -73,8 +72,8 @@ def path_tail(request: Request[Any, Any, Any], after: str) -> str:
 
 
 @cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+def _decoder(handler: HTTPRouteHandler) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(handler.parsed_fn_signature.parameters["data"].raw)
 
 
 @cache

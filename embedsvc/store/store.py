@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -471,7 +472,7 @@ class Store:
             if row is None:
                 raise _no_document(document_id, name)
             parts = tx.execute(
-                _chunk_query().where(t.chunk.c.document_id == row.id).order_by(t.chunk.c.ordinal)
+                _CHUNKS.where(t.chunk.c.document_id == row.id).order_by(t.chunk.c.ordinal)
             )
             return _to_document(row), [_to_chunk(r) for r in parts] if chunks else []
 
@@ -567,12 +568,8 @@ class Store:
         def work(tx: Connection) -> dict[int, Chunk]:
             found: dict[int, Chunk] = {}
             for some in _slices(wanted):
-                rows = tx.execute(
-                    _chunk_query().where(
-                        t.chunk.c.id.in_(some), t.chunk.c.collection_id == collection_id
-                    )
-                )
-                found.update({row.id: _to_chunk(row) for row in rows})
+                rows = tx.execute(_CHUNKS_BY_ID, {"ids": some, "collection_id": collection_id})
+                found.update({row[0]: _to_chunk(row) for row in rows})
             return found
 
         return await self._db.read(work)
@@ -716,7 +713,7 @@ class Store:
 
 
 def _collection(tx: Connection, name: str) -> Collection:
-    row = tx.execute(select(t.collection).where(t.collection.c.name == name)).first()
+    row = tx.execute(_COLLECTION_BY_NAME, {"name": name}).first()
     if row is None:
         raise NotFound(f"no collection is called {name!r}", code="collection_not_found")
     return _to_collection(row)
@@ -929,20 +926,25 @@ def _document_columns(text: bool) -> list[Any]:
     return [*columns, t.document.c.text] if text else columns
 
 
-def _chunk_query() -> Any:
-    return select(
-        t.chunk.c.id,
-        t.chunk.c.ordinal,
-        t.chunk.c.start,
-        t.chunk.c.end,
-        t.chunk.c.page,
-        t.chunk.c.text,
-        t.chunk.c.metadata.label("own"),
-        t.document.c.key,
-        t.document.c.title,
-        t.document.c.url,
-        t.document.c.metadata,
-    ).join(t.document, t.document.c.id == t.chunk.c.document_id)
+# Built once: to put these together takes longer than to run them.
+_COLLECTION_BY_NAME = select(t.collection).where(t.collection.c.name == bindparam("name"))
+_CHUNKS = select(
+    t.chunk.c.id,
+    t.document.c.key,
+    t.chunk.c.ordinal,
+    t.chunk.c.start,
+    t.chunk.c.end,
+    t.chunk.c.page,
+    t.chunk.c.text,
+    t.document.c.title,
+    t.document.c.url,
+    t.document.c.metadata,
+    t.chunk.c.metadata,
+).join(t.document, t.document.c.id == t.chunk.c.document_id)
+_CHUNKS_BY_ID = _CHUNKS.where(
+    t.chunk.c.id.in_(bindparam("ids", expanding=True)),
+    t.chunk.c.collection_id == bindparam("collection_id"),
+)
 
 
 def _vector_query(collection: Collection) -> Any:
@@ -990,19 +992,10 @@ def _to_document(row: Row[Any]) -> Document:
     )
 
 
-def _to_chunk(row: Row[Any]) -> Chunk:
-    return Chunk(
-        id=row.id,
-        document_id=row.key,
-        ordinal=row.ordinal,
-        start=row.start,
-        end=row.end,
-        page=row.page,
-        text=row.text,
-        title=row.title,
-        url=row.url,
-        metadata=row.metadata if row.own is None else {**row.metadata, **row.own},
-    )
+def _to_chunk(row: Any) -> Chunk:
+    number, key, ordinal, start, end, page, text, title, url, metadata, own = row
+    merged = metadata if own is None else {**metadata, **own}
+    return Chunk(number, key, ordinal, start, end, page, text, title, url, merged)
 
 
 def _slices(values: Sequence[V]) -> Iterable[Sequence[V]]:
