@@ -231,7 +231,21 @@ def _with_client(options: Json, home_: Path | None, work: Callable[[Any], Awaita
         async with _client(options["server"], _settings(options, home_)) as client:
             return await work(client)
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except BaseExceptionGroup as group:  # the application inside this process wraps what it meets
+        ours = group.subgroup(EmbedsvcError)
+        if ours is None:
+            raise
+        raise next(_leaves(ours)) from None
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 @asynccontextmanager
@@ -265,13 +279,18 @@ def _documents(paths: Iterable[Path]) -> Iterator[Json]:
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             if file.suffix == ".jsonl":
                 yield from _lines(file)
-            elif file.suffix.lower() in _SUFFIXES or not path.is_dir():
+            elif file.suffix.lower() in _SUFFIXES:
                 try:
                     loaded = loader.load(file.read_bytes())
                 except EmbedsvcError as error:
                     raise InvalidInput(f"{file}: {error.detail}") from error
                 document = {"id": str(file), "text": loaded.text, "title": loaded.title}
                 yield {**document, "metadata": {"filename": file.name}}
+            elif not path.is_dir():
+                known = ", ".join(sorted(_SUFFIXES))
+                raise InvalidInput(
+                    f"{file}: no loader reads {file.suffix!r}; known: {known}, .jsonl"
+                )
 
 
 def _lines(file: Path) -> Iterator[Json]:

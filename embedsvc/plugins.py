@@ -41,8 +41,8 @@ def load(kind: Kind, name: str) -> Any:
         ) from error
     known = names(kind)
     near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UnknownProvider(f"no {kind} is called {name!r}{hint} Known: {', '.join(known)}")
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    raise UnknownProvider(f"no {kind} is called {name!r}{hint} known are {', '.join(known)}")
 
 
 def _built_in(kind: Kind) -> set[str]:

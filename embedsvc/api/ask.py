@@ -55,10 +55,13 @@ def _refuse_unbuilt(data: AskIn) -> None:
             f"no conversation has the id {data.conversation_id[:80]!r}",
             code="conversation_not_found",
         )
+    if data.mode not in (None, "dense"):
+        raise InvalidInput(
+            "mode: only dense search is built so far; leave it out", code="not_supported"
+        )
     for name, given in (
         ("history", bool(data.history)),
         ("system", data.system is not None),
-        ("mode", data.mode not in (None, "dense")),
     ):
         if given:
             raise InvalidInput(

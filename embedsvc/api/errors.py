@@ -119,10 +119,14 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[P
     headers = dict(error.headers or {})
     detail = _validation(request, error) if isinstance(error, ValidationException) else error.detail
     if status == 405:
-        detail = f"{request.method} is not allowed here; allowed: {headers.get('Allow', '')}"
+        detail = f"{request.method} is not allowed here; allowed: {_allowed(headers)}"
     if status == 404 and error.detail in {"", "Not Found"}:
         detail = f"there is nothing at {request.url.path}"
     return problem(status, _CODES.get(status, "invalid_request"), detail, headers)
+
+
+def _allowed(headers: Mapping[str, str]) -> str:
+    return next((value for name, value in headers.items() if name.lower() == "allow"), "nothing")
 
 
 def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

@@ -13,6 +13,8 @@ from embedsvc.core import filters, preparing
 from embedsvc.services import ask, search, similarity
 from embedsvc.services.service import Service
 
+_PROMETHEUS = CONTENT_TYPE_LATEST.partition("; charset")[0]  # the framework adds the charset
+
 
 @get("/healthz", operation_id="health", tags=["service"])
 async def health() -> HealthOut:
@@ -36,7 +38,7 @@ async def ready(service: NamedDependency[Service]) -> Response[ReadyOut | Proble
 @get("/metrics", operation_id="metrics", tags=["service"], media_type="text/plain")
 async def metrics() -> Response[bytes]:
     """Counters and durations for Prometheus."""
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(REGISTRY), media_type=_PROMETHEUS)
 
 
 @get("/v1/info", operation_id="info", tags=["service"], responses=documented())

@@ -1,8 +1,9 @@
 """Choose the sentences of a few chunks that answer a question. Pure: vectors come from outside."""
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from embedsvc.core.model import Matrix
 from embedsvc.core.sentences import sentences
+from embedsvc.core.stopwords import STOP_WORDS
 from embedsvc.core.tokens import words
+
+_MARK = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 _STEM = 5
 """Words are compared by their first letters: plain, and the same for every language."""
@@ -34,9 +38,7 @@ def candidates(question: str, texts: Sequence[str], most: int) -> list[Candidate
     A shared word counts by how rare it is among the sentences (its inverse document frequency).
     """
     found = [
-        (source, text[start:end])
-        for source, text in enumerate(texts)
-        for start, end in sentences(text)
+        (source, sentence) for source, text in enumerate(texts) for sentence in _statements(text)
     ]
     stems = [_stems(sentence) for _, sentence in found]
     counts = Counter(stem for sentence in stems for stem in sentence)
@@ -70,8 +72,24 @@ def cosines(sentence_vectors: Matrix, question: Matrix) -> NDArray[np.float32]:
     return sentence_vectors @ question
 
 
+def _statements(text: str) -> Iterator[str]:
+    """The sentences that say something by themselves: no headings, no code, no list marks."""
+    in_code = False
+    for start, end in sentences(text):
+        sentence = text[start:end]
+        if sentence.startswith("```"):
+            in_code = sentence.count("```") % 2 == 1 and not in_code
+            continue
+        if in_code or sentence.startswith("#"):
+            continue
+        yield _MARK.sub("", sentence, count=1)
+
+
 def _stems(text: str) -> set[str]:
-    return {word[:_STEM] for word in words(text)}
+    """Content words by their first letters; all words where there is no other."""
+    found = words(text)
+    content = [word for word in found if word not in STOP_WORDS] or found
+    return {word[:_STEM] for word in content}
 
 
 def _rarity(count: int, total: int) -> float:

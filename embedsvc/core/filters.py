@@ -159,7 +159,7 @@ class _Parser:
 
 
 def _all(parts: list[Filter]) -> Filter:
-    return parts[0] if len(parts) == 1 else And(parts)
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
 def _operators(value: Any, place: str) -> Any:

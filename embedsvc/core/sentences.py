@@ -7,9 +7,10 @@ Span = tuple[int, int]
 
 _END = re.compile(
     r"""
-    (?<=[.!?…])["'”’»)\]]*(?=\s+["'“‘«(\[¿¡]*[^\s])   # closing mark, then white space
+    (?<=[.!?…])["'”’»)\]]*(?=\s)                      # closing mark, then white space
     | (?<=[。！？])["”’」』）]*                          # CJK marks need no white space
-    | (?=\n\s*\n) | (?<=\n)(?=\s*(?:[-*•#|]|\d+[.)]\s)) # a paragraph, a list item, a heading
+    | (?=\n[ \t\r]*\n)                                # a paragraph
+    | (?<=\n)(?=[ \t]*(?:[-*•#|`]|\d+[.)][ \t]))       # a list item, a heading, a table, code
     """,
     re.VERBOSE,
 )

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.model import Role, Space
-from embedsvc.embedding.batching import Batcher
+from embedsvc.embedding._batching import Batcher
 from embedsvc.errors import (
     ConfigError,
     InvalidInput,
@@ -41,6 +41,7 @@ CPU_BUDGET = 1_024
 """Tokens in one call on a processor: as fast as larger calls, and a query waits 0.2 s at most."""
 
 CUDA_BUDGET = 65_536
+_BLOCK = 50_000  # characters that are tokenised at once to be counted
 _INLINE = 4_000  # characters that are tokenised without a detour through a thread
 
 Tokens = Sequence[int]
@@ -68,8 +69,11 @@ class LocalBackend:
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         """Shape (tokens,): by the model's own tokenizer."""
-        offsets = self._counter.encode(text, add_special_tokens=False).offsets
-        return np.fromiter((start for start, _ in offsets), dtype=np.int64, count=len(offsets))
+        parts = [
+            np.fromiter((at + start for start, _ in encoding.offsets), dtype=np.int64)
+            for at, encoding in self._encoded_blocks(text)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     async def warm(self) -> None:
         """Import torch and load the weights, in a thread. Raises ConfigError."""
@@ -100,6 +104,16 @@ class LocalBackend:
     def waiting(self) -> int:
         """Texts that wait for the model."""
         return 0 if self._batcher is None else self._batcher.waiting
+
+    def _encoded_blocks(self, text: str) -> Iterator[tuple[int, Any]]:
+        """A long text in blocks that end at white space: other threads get their turn between."""
+        at = 0
+        while at < len(text):
+            end = at + _BLOCK
+            while end < len(text) and not text[end - 1].isspace() and end < at + 2 * _BLOCK:
+                end += 1
+            yield at, self._counter.encode(text[at:end], add_special_tokens=False)
+            at = end
 
     @cached_property
     def _counter(self) -> Any:
@@ -220,12 +234,20 @@ def _space(model: str, folder: Path) -> Space:
             pooling=pooling,
             query_prompt=prompts.get("query", ""),
             document_prompt=prompts.get("document", ""),
-            special_tokens=int(_tokenizer(folder).num_special_tokens_to_add(is_pair=False)),
+            special_tokens=_extra_tokens(folder, prompts.get("document", "")),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"local:{model} is not a sentence-transformers folder with safetensors weights: {error}"
         ) from error
+
+
+def _extra_tokens(folder: Path, prompt: str) -> int:
+    """What every document spends of the model's window before its own first token."""
+    tokenizer = _tokenizer(folder)
+    tokenizer.no_truncation()
+    prompted = len(tokenizer.encode(prompt, add_special_tokens=False).ids) if prompt else 0
+    return prompted + int(tokenizer.num_special_tokens_to_add(is_pair=False))
 
 
 def _pooling(config: dict[str, Any]) -> str:

@@ -127,7 +127,8 @@ class Collections:
             )
         if chunking is not None and _checked_chunking(chunking, backend) != existing.chunking:
             raise Conflict(
-                f"the collection {existing.name!r} is chunked with {existing.chunking}: "
+                f"the collection {existing.name!r} is chunked with size {existing.chunking.size}, "
+                f"overlap {existing.chunking.overlap}, strategy {existing.chunking.strategy!r}: "
                 "create another collection for another chunking",
                 code="chunking_differs",
             )

@@ -33,16 +33,18 @@ class Files:
     ) -> Added:
         """Add one document a file. A file that cannot be read fails alone."""
         drafts: list[Draft] = []
-        failed: list[Outcome] = []
+        outcomes: dict[str, Outcome] = {}
         for file in files:
             try:
                 drafts.append(await asyncio.to_thread(self._draft, file, metadata))
             except EmbedsvcError as error:
-                failed.append(Outcome(file.name, "failed", error=problem(error)))
-        if not drafts and failed:
-            return Added(await self._ingest.version(name), failed, 0)
+                outcomes[file.name] = Outcome(file.name, "failed", error=problem(error))
+        if not drafts:
+            return Added(await self._ingest.version(name), list(outcomes.values()), 0)
         added = await self._ingest.add(name, drafts, wait)
-        return Added(added.version, [*added.documents, *failed], added.tokens)
+        outcomes |= {outcome.id: outcome for outcome in added.documents}
+        in_order = [outcomes[file.name] for file in files]
+        return Added(added.version, in_order, added.tokens)
 
     def _draft(self, file: File, metadata: Mapping[str, Any]) -> Draft:
         loaded = self._loader(file).load(file.content)

@@ -36,10 +36,11 @@ class Replicas:
         self._nudged: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._rebuilding: dict[str, str] = {}
 
-    @property
-    def degraded(self) -> list[str]:
+    async def degraded(self) -> list[str]:
         """What is being rebuilt or could not be saved, in words; empty when all is well."""
-        return sorted(self._rebuilding.values())
+        infos = await asyncio.gather(*(index.info() for index in self._indexes.values()))
+        unsaved = {reason for info in infos for reason in info.degraded}
+        return sorted({*self._rebuilding.values(), *unsaved})
 
     def of(self, collection: Collection) -> VectorIndex:
         """The index of a collection, as it is."""

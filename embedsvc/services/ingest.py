@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from embedsvc.core.filters import Filter
+from embedsvc.core.filters import And, Filter
 from embedsvc.core.model import Collection, Document, Prepared
 from embedsvc.core.preparing import Cut, Draft, check_labels, prepare
 from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound, TooLarge
@@ -132,6 +132,11 @@ class Ingest:
         """Delete by ids or by a filter; how many there were, and the version then."""
         if (ids is None) == (where is None):
             raise InvalidInput("ids: send either ids or a filter, and one of them")
+        if where == And(()):
+            raise InvalidInput(
+                "filter: an empty one matches every document; delete the collection instead",
+                code="invalid_filter",
+            )
         collection = await self._collections.get(name)
         return await self._store.delete_documents(collection.name, ids, where)
 

@@ -72,6 +72,8 @@ class Service:
         if warm:
             self.readiness.missing["model"] = f"{self.settings.embedding} is being loaded"
             self.readiness.missing["indexes"] = "indexes are being loaded"
+            if self.settings.samples:
+                self.readiness.missing["samples"] = "the sample documents are being loaded"
             tasks.append(asyncio.create_task(self._warm()))
         try:
             yield
@@ -86,7 +88,7 @@ class Service:
     async def degraded(self) -> list[str]:
         """What works, but not as it should, in words. Raises Unavailable without a database."""
         await self.store.empty()
-        return [*self.replicas.degraded, *self.readiness.failed.values()]
+        return [*await self.replicas.degraded(), *self.readiness.failed.values()]
 
     async def _warm(self) -> None:
         await self._step("indexes", self._load_indexes())

@@ -233,7 +233,9 @@ def _engine(url: URL, synchronous: str) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, synchronous)
     try:
-        return create_engine(url, pool_size=READERS + 1, max_overflow=2, pool_pre_ping=True)
+        return create_engine(
+            url, pool_size=READERS + 1, max_overflow=2, pool_pre_ping=True, hide_parameters=True
+        )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise MissingDependency(
             "PostgreSQL needs the package psycopg: pip install 'embedsvc[postgres]'"
@@ -268,6 +270,7 @@ def _sqlite(url: URL, synchronous: str) -> Engine:
         connect_args={"check_same_thread": False, "isolation_level": None},
         pool_size=READERS + 1,
         max_overflow=2,
+        hide_parameters=True,  # errors and logs never show the texts of documents
     )
 
     @event.listens_for(engine, "connect")

@@ -234,8 +234,8 @@ class Store:
         return await self._db.read(work)
 
     async def empty(self) -> bool:
-        """Whether no collection was ever created here."""
-        query = select(t.collection.c.id).limit(1)
+        """Whether no collection was ever created here: a space stays when its collections go."""
+        query = select(t.space.c.id).limit(1)
         return await self._db.read(lambda tx: tx.execute(query).first() is None)
 
     # -- vectors ----------------------------------------------------------------------------
