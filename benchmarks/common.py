@@ -32,6 +32,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "benchmarks" / "results"
 READY_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
+CHILD_LIMIT_S = 5.0
 # Those that decide how fast the service is; absent ones are left out.
 LIBRARIES = (
     "embedsvc",
@@ -246,9 +247,8 @@ class Child:
         return value
 
     def _end(self) -> None:
-        self._here.close()
-        self._process.terminate()
-        self._process.join(STOP_LIMIT_S)
+        self._here.close()  # it ends of itself when it next looks
+        self._process.join(CHILD_LIMIT_S)
         self._process.kill()
         self._process.join()
 
@@ -399,6 +399,10 @@ class LocalServer:
         """Sum of the peaks of resident memory in bytes, of the server and its living children."""
         return sum(_status_bytes(pid, "VmHWM") for pid in _process_tree(self.pid))
 
+    def cpu_s(self) -> float:
+        """Processor seconds used so far, by the server and its living children together."""
+        return sum(_cpu_seconds(pid) for pid in _process_tree(self.pid))
+
     def log(self, characters: int = 4000) -> str:
         """The end of what the server printed."""
         text = (self._folder / "server.log").read_text(encoding="utf-8", errors="replace")
@@ -495,6 +499,12 @@ def _status_bytes(pid: int, field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = _read_proc(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    # utime and stime, the 14th and 15th field of proc_pid_stat(5)
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def _kill_group(group: int) -> None:

@@ -163,7 +163,8 @@ class Change:
     """What an index has to do to get from one version to the next.
 
     Idempotent: an id that is known already is not added twice, and removing an unknown id is
-    nothing. A long change comes in parts; only the last carries the new `version`.
+    nothing. The arrays are given away: an index may keep them, and nobody writes to them again. A
+    long change comes in parts; only the last carries the new `version`.
     """
 
     version: int

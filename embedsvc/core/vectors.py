@@ -55,5 +55,6 @@ def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     k = min(k, len(scores))
     if k == 0:
         return np.empty(0, dtype=np.int64)
-    chosen = np.argpartition(-scores, k - 1)[:k] if k < len(scores) else np.arange(len(scores))
-    return chosen[np.lexsort((chosen, -scores[chosen]))].astype(np.int64)
+    lowest = np.partition(scores, len(scores) - k)[len(scores) - k]
+    chosen = np.flatnonzero(scores >= lowest)  # more than k where others equal the lowest
+    return chosen[np.lexsort((chosen, -scores[chosen]))][:k]

@@ -17,6 +17,7 @@ opens an index keeps its snapshot, and the others only read it.
 import asyncio
 import fcntl
 import json
+import mmap
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,7 @@ log = structlog.get_logger(__name__)
 _FORMAT = 1
 _MAGIC = b"embedsvc-segment-1\n"
 _KEPT_MANIFESTS = 2
+_BEYOND = 8  # asked for beyond k, to see whether the last one has equals
 _BUILD_STEP = 2_048  # vectors between two looks at whether the index is being closed
 
 
@@ -143,6 +145,7 @@ class FaissIndex:
         self._settling: asyncio.Task[None] | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._stopping = False
+        self._unsettled = False
         self._damaged: tuple[str, ...] = ()  # until all is read from SQL again
         self._unsaved: tuple[str, ...] = ()  # until the next save succeeds
         self._saved: tuple[str, ...] = ()
@@ -252,18 +255,17 @@ class FaissIndex:
 
     def _applied(self, state: State, change: Change) -> State:
         """The state after a change; pure but for the segments it builds."""
-        fresh = change.ids > state.highest
-        ids = np.concatenate([state.tail_ids, change.ids[fresh]])
-        tail = np.concatenate([state.tail, change.vectors[fresh]])
-        keep = ~np.isin(ids, change.removed)
+        ids, tail = _only(change.ids, change.vectors, change.ids > state.highest)
+        if len(state.tail_ids):
+            ids = np.concatenate([state.tail_ids, ids])
+            tail = np.concatenate([state.tail, tail])
         segments = state.segments
         if len(change.removed):
+            ids, tail = _only(ids, tail, ~np.isin(ids, change.removed))
             segments = tuple(s.without(change.removed) for s in segments)
             segments = tuple(s for s in segments if s.alive.any())
         highest = max(state.highest, int(change.ids[-1]) if len(change.ids) else 0)
-        state = replace(
-            state, segments=segments, tail_ids=ids[keep], tail=tail[keep], highest=highest
-        )
+        state = replace(state, segments=segments, tail_ids=ids, tail=tail, highest=highest)
         if len(state.tail_ids) >= self._limits.seal:
             state = self._sealed(state)
         complete = not len(state.tail_ids)
@@ -307,22 +309,28 @@ class FaissIndex:
 
     def _settle(self) -> None:
         """Merge and save, once at a time; an error leaves the index as good as it was."""
+        self._unsettled = True
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle_all())
 
     async def _settle_all(self) -> None:
         try:
-            while victims := self._to_merge(await self._current()):
-                merged = await self._behind(self._merge, victims)
-                self._on_step("index:merged")
-                async with self._changing:
-                    self._state = _swap(await self._current(), victims, merged)
-            await self._save_manifest()
+            while self._unsettled:  # again, for what came while the last round ran
+                self._unsettled = False
+                await self._merge_all()
+                await self._save_manifest()
         except Unavailable:
             log.debug("index_merge_stopped", index=self._name)
         except (OSError, RuntimeError) as error:  # FAISS wraps what its writer raises
             self._unsaved = (f"snapshot not written: {error}",)
             log.warning("index_snapshot_failed", index=self._name, error=str(error))
+
+    async def _merge_all(self) -> None:
+        while victims := self._to_merge(await self._current()):
+            merged = await self._behind(self._merge, victims)
+            self._on_step("index:merged")
+            async with self._changing:
+                self._state = _swap(await self._current(), victims, merged)
 
     def _to_merge(self, state: State) -> tuple[Segment, ...]:
         """The segments to rewrite next: one with many dead, else several of like size."""
@@ -377,6 +385,18 @@ class SnapshotDamaged(EmbedsvcError):
     """A snapshot is not what was written."""
 
     code = "snapshot_damaged"
+
+
+_UNREADABLE = (
+    SnapshotDamaged,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
+"""What reading a file that is not what was written can raise, from our code, JSON and FAISS."""
 
 
 @dataclass(slots=True)
@@ -449,7 +469,7 @@ class _Files:
         for file in sorted(self.folder.glob("*.manifest"), reverse=True):
             try:
                 return self._read(file), problems
-            except (SnapshotDamaged, OSError, ValueError, KeyError, RuntimeError) as error:
+            except _UNREADABLE as error:
                 if mine:  # else its keeper may have replaced it this moment
                     problems.append(f"snapshot {file.name} set aside: {error}")
                     file.replace(file.with_suffix(".damaged"))
@@ -484,12 +504,13 @@ class _Files:
         )
 
     def _read_segment(self, entry: dict[str, Any]) -> Segment:
-        content = (self.folder / f"{entry['name']}.segment").read_bytes()
+        with (self.folder / f"{entry['name']}.segment").open("rb") as stream:
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         if sha256(content).hexdigest() != entry["sha256"]:
             raise SnapshotDamaged(f"segment {entry['name']} has a wrong checksum")
-        if not content.startswith(_MAGIC):
-            raise SnapshotDamaged(f"segment {entry['name']} is of another format")
         at = len(_MAGIC)
+        if content[:at] != _MAGIC:
+            raise SnapshotDamaged(f"segment {entry['name']} is of another format")
         count = int.from_bytes(content[at : at + 8], "little")
         ids = np.frombuffer(content, dtype="<i8", count=count, offset=at + 8).astype(np.int64)
         data = np.frombuffer(content, dtype=np.uint8, offset=at + 8 + 8 * count)
@@ -533,11 +554,16 @@ def _segments_of(manifest: Path) -> list[str]:
     try:
         body = json.loads(json.loads(manifest.read_text(encoding="utf-8"))["body"])
         return [entry["name"] for entry in body["segments"]]
-    except (ValueError, KeyError, TypeError):
+    except _UNREADABLE:
         return []
 
 
 # -- pure pieces ------------------------------------------------------------------------------
+
+
+def _only(ids: Ids, vectors: Matrix, wanted: NDArray[np.bool_]) -> tuple[Ids, Matrix]:
+    """Those that are wanted; no copy where that is all of them."""
+    return (ids, vectors) if wanted.all() else (ids[wanted], vectors[wanted])
 
 
 def _swap(state: State, victims: Sequence[Segment], merged: Segment | None) -> State:
@@ -613,9 +639,18 @@ def _engine(segment: Segment, queries: Matrix, k: int, allowed: NDArray[np.bool_
     selector = faiss.IDSelectorBitmap(bits)  # lives, like its bits, until this returns
     if count < len(allowed):
         parameters.sel = selector
-    scores, positions = segment.engine.search(
-        np.ascontiguousarray(queries), min(k, count), params=parameters
-    )
+    asked = min(k + _BEYOND, count)
+    while True:
+        scores, positions = segment.engine.search(
+            np.ascontiguousarray(queries), asked, params=parameters
+        )
+        # which of several equal scores FAISS returns last is chance: look until they end
+        if segment.approximate or asked == count or (scores[:, -1] < scores[:, k - 1]).all():
+            break
+        asked = min(asked * 4, count)
+    if (positions[:, : min(k, count)] < 0).any():
+        # the graph found too few that are allowed, because they are far away: look at all of them
+        return _exact(queries, segment.vectors, segment.ids, np.flatnonzero(allowed), k)
     found = [row >= 0 for row in positions]  # FAISS marks what it did not find with -1
     return (
         [segment.ids[row[ok]] for row, ok in zip(positions, found, strict=True)],

@@ -5,10 +5,11 @@ The same loop serves a restart, writes of this process, writes of others, and a 
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
-from embedsvc.core.model import Change, Collection
+from embedsvc.core.model import Change, Collection, Ids, Matrix
 from embedsvc.ports import Step, VectorIndex, no_step
 from embedsvc.store.store import Store
 
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 CreateIndex = Callable[[str, int], VectorIndex]
 """(name, dimensions) → index. The name is unique for ever, and fit for a folder."""
 
+NUDGE_SECONDS = 0.1
 PAGE = 16_384
 """Vectors that are read and applied together."""
 
@@ -90,6 +92,7 @@ class Replicas:
         await asyncio.gather(*(index.aclose() for index in self._indexes.values()))
 
     async def _catch_up_soon(self, collection: Collection) -> None:
+        await asyncio.sleep(NUDGE_SECONDS)  # one catch-up for all the writes of a moment
         await self.fresh(await self._store.collection(collection.name))
 
     async def _catch_up(self, index: VectorIndex, collection: Collection) -> None:
@@ -103,13 +106,20 @@ class Replicas:
             removed = await self._store.removed(collection.id, since, upto)
             assert removed is not None
         await self._note_rebuild(index, collection)
-        at: tuple[int, int] | None = (since, _HIGHEST)
-        while at is not None:
-            ids, vectors, at = await self._store.added(collection, at, upto, self._page)
-            await index.apply(Change(since if at else upto, ids, vectors, removed))
+        reading: asyncio.Task[Any] | None = self._read(collection, (since, _HIGHEST), upto)
+        while reading is not None:
+            ids, vectors, more = await reading
+            # the next page is read while this one is applied
+            reading = self._read(collection, more, upto) if more else None
+            await index.apply(Change(since if more else upto, ids, vectors, removed))
             self._on_step("index:page")
         if self._rebuilding.pop(collection.name, None):
             log.info("index_rebuilt", collection=collection.name, version=upto)
+
+    def _read(
+        self, collection: Collection, at: tuple[int, int], upto: int
+    ) -> asyncio.Task[tuple[Ids, Matrix, tuple[int, int] | None]]:
+        return asyncio.create_task(self._store.added(collection, at, upto, self._page))
 
     async def _note_rebuild(self, index: VectorIndex, collection: Collection) -> None:
         reasons = (await index.info()).degraded

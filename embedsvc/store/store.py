@@ -955,8 +955,8 @@ def _vector_query(collection: Collection) -> Any:
 
 
 def _to_vectors(rows: Sequence[Row[Any]], dimensions: int) -> tuple[Ids, Matrix]:
-    ids = np.fromiter((row.id for row in rows), dtype=np.int64, count=len(rows))
-    return ids, from_blobs([row.data for row in rows], dimensions)
+    ids, _, blobs = zip(*rows, strict=True) if rows else ((), (), ())
+    return np.array(ids, dtype=np.int64), from_blobs(blobs, dimensions)
 
 
 def _to_collection(row: Row[Any]) -> Collection:
