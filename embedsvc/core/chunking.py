@@ -85,27 +85,28 @@ def _word_end(text: str, start: int, stop: int) -> int:
 
 def _pack(atoms: Sequence[Span], ruler: _Ruler, size: int, overlap: int) -> list[Span]:
     """Fill chunks evenly: three of equal length rather than two full ones and a rest."""
-    lengths = [ruler.tokens(*atom) for atom in atoms]
-    total = sum(lengths)
+    total = ruler.tokens(atoms[0][0], atoms[-1][1])
     target = total / max(1, -(-total // size))
     spans: list[Span] = []
-    first = 0
-    while first < len(atoms):
-        last = _fill(atoms, lengths, first, size, target)
+    first, last = 0, 0
+    while last < len(atoms):
+        last = _fill(atoms, ruler, first, last + 1, size, target)
         spans.append((atoms[first][0], atoms[last - 1][1]))
-        first = _step_back(lengths, first, last, overlap) if last < len(atoms) else last
+        if last < len(atoms):
+            first = _step_back(atoms, ruler, first, last, size, overlap)
     return spans
 
 
 def _fill(
-    atoms: Sequence[Span], lengths: Sequence[int], first: int, size: int, target: float
+    atoms: Sequence[Span], ruler: _Ruler, first: int, last: int, size: int, target: float
 ) -> int:
-    """The end of the chunk that begins at atom `first`: near `target`, never above `size`."""
-    tokens, last = lengths[first], first + 1
+    """The end of the chunk from `first` to at least `last`: near `target`, never above `size`."""
+    start = atoms[first][0]
+    tokens = ruler.tokens(start, atoms[last - 1][1])
     while last < len(atoms):
-        characters = atoms[last][1] - atoms[first][0]
-        grown = tokens + lengths[last]
-        if grown > size or characters > size * CHARACTERS_PER_TOKEN:
+        end = atoms[last][1]
+        grown = ruler.tokens(start, end)
+        if grown > size or end - start > size * CHARACTERS_PER_TOKEN:
             break
         if grown - target > target - tokens:  # the chunk is nearer to its share without it
             break
@@ -113,10 +114,18 @@ def _fill(
     return last
 
 
-def _step_back(lengths: Sequence[int], first: int, last: int, overlap: int) -> int:
-    """Where the next chunk begins: as early as `overlap` allows, and always after `first`."""
-    tokens, start = 0, last
-    while start - 1 > first and tokens + lengths[start - 1] <= overlap:
+def _step_back(
+    atoms: Sequence[Span], ruler: _Ruler, first: int, last: int, size: int, overlap: int
+) -> int:
+    """Where the chunk after `last` begins: as early as `overlap` allows, and after `first`.
+
+    Whatever is repeated, the atom at `last` still fits into the chunk, so that it goes on.
+    """
+    start, end, new_end = last, atoms[last - 1][1], atoms[last][1]
+    while overlap and start - 1 > first:
+        begin = atoms[start - 1][0]
+        too_long = new_end - begin > size * CHARACTERS_PER_TOKEN
+        if too_long or ruler.tokens(begin, end) > overlap or ruler.tokens(begin, new_end) > size:
+            break
         start -= 1
-        tokens += lengths[start]
     return start

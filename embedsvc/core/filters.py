@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from embedsvc.core.tokens import storable
 from embedsvc.errors import InvalidInput
 
 Scalar = str | int | float | bool | None
@@ -110,7 +111,7 @@ class _Parser:
             return Not(self.filter(value, here, depth + 1))
         if key.startswith("$"):
             raise _fault(here, "unknown operator; here $and, $or and $not can stand")
-        if not key or "\0" in key or len(key) > 255:
+        if not key or len(key) > 255 or not storable(key):
             raise _fault(place, f"{_show(key)} is not a field name")
         return self._field(key, value, here, depth)
 
@@ -159,7 +160,7 @@ class _Parser:
 
 
 def _all(parts: list[Filter]) -> Filter:
-    return parts[0] if len(parts) == 1 else And(tuple(parts))
+    return parts[0] if len(parts) == 1 else And(parts)
 
 
 def _operators(value: Any, place: str) -> Any:
@@ -180,8 +181,8 @@ def _scalar(value: Any, place: str) -> Scalar:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if "\0" in value:
-            raise _fault(place, "a string with a NUL character")
+        if not storable(value):
+            raise _fault(place, f"{_show(value)} holds a character that no text can hold")
         return value
     if isinstance(value, int) and not -_BIGGEST <= value < _BIGGEST:
         raise _fault(place, f"{_show(value)} does not fit into 64 bits")

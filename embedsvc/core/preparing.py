@@ -71,7 +71,7 @@ def prepare(
     title = draft.title.strip() if draft.title else ""
     header = _header(title, space, tokenise)
     ready = None if draft.vectors is None else list(draft.vectors)
-    text, pieces = _pieces(draft, chunking, header, ready is not None, tokenise, most_characters)
+    text, pieces = _pieces(draft, chunking, header, space, tokenise, most_characters)
     prepared, vectors = _address(pieces, header, ready, space)
     texts = {} if ready is not None else {p.key: header + p.text for p in prepared}
     tokens = {key: len(tokenise(embedded)) for key, embedded in texts.items()}
@@ -83,7 +83,7 @@ def prepare(
         url=draft.url,
         metadata=dict(draft.metadata or {}),
         text_hash=sha256(text.encode()).digest(),
-        cuts=_cuts(draft, vectors),
+        cuts=_cuts(draft, prepared),
         pieces=prepared,
     )
     longer = 0 if window is None else sum(count > window for count in tokens.values())
@@ -105,14 +105,15 @@ def check_labels(draft: Draft) -> None:
     if not draft.id or len(draft.id) > MOST_ID:
         raise InvalidInput(f"id: {len(draft.id)} characters; use 1 to {MOST_ID}")
     for name, value in (("id", draft.id), ("title", draft.title), ("url", draft.url)):
-        _check_text(name, value or "")
+        check_text(name, value or "")
     for name, value in (("title", draft.title), ("url", draft.url)):
         if value and len(value) > MOST_TITLE:
             raise TooLarge(f"{name}: {len(value)} characters; at most {MOST_TITLE} are allowed")
     _check_metadata("metadata", draft.metadata)
 
 
-def _check_text(name: str, text: str) -> None:
+def check_text(name: str, text: str) -> None:
+    """Refuse a text that not every database can keep, naming it and the place."""
     if (at := text.find("\0")) >= 0:
         raise InvalidInput(f"{name}: a NUL character at position {at}; remove it")
     try:
@@ -126,8 +127,11 @@ def _check_text(name: str, text: str) -> None:
 def _check_metadata(name: str, metadata: Metadata | None) -> None:
     if metadata is None:
         return
-    shown = json.dumps(metadata, ensure_ascii=False)
-    _check_text(name, shown)
+    try:
+        shown = json.dumps(metadata, ensure_ascii=False)
+    except RecursionError as error:
+        raise InvalidInput(f"{name}: nested too deeply") from error
+    check_text(name, shown)
     if "\\u0000" in shown and "\0" in _strings(metadata):
         raise InvalidInput(f"{name}: a NUL character; remove it")
     if len(shown) > MOST_METADATA:
@@ -160,7 +164,7 @@ def _pieces(
     draft: Draft,
     chunking: Chunking,
     header: str,
-    ready: bool,
+    space: Space,
     tokenise: Tokenise,
     most_characters: int,
 ) -> tuple[str, list[Piece]]:
@@ -171,14 +175,19 @@ def _pieces(
         return _given(draft.chunks, most_characters)
     text = draft.text or ""
     _check_length(text, most_characters)
-    _check_text("text", text)
-    size = max(1, chunking.size - len(tokenise(header)))
-    strategy = "none" if ready else chunking.strategy
+    check_text("text", text)
+    size = _room(chunking.size, space, len(tokenise(header)))
+    strategy = "none" if draft.vectors is not None else chunking.strategy
     overlap = min(chunking.overlap, size - 1)
     spans = split(text, tokenise(text), size, overlap, strategy)
     if not spans:
         raise InvalidInput("text: it is empty")
     return text, [Piece(start, end, text[start:end], b"") for start, end in spans]
+
+
+def _room(size: int, space: Space, header: int) -> int:
+    """Tokens of a chunk's own text: its size, unless the header leaves less of the window."""
+    return size if space.window is None else max(1, min(size, space.window - header))
 
 
 def _given(chunks: Sequence[DraftChunk], most_characters: int) -> tuple[str, list[Piece]]:
@@ -188,7 +197,7 @@ def _given(chunks: Sequence[DraftChunk], most_characters: int) -> tuple[str, lis
     for number, chunk in enumerate(chunks):
         if not chunk.text.strip():
             raise InvalidInput(f"chunks[{number}].text: it is empty")
-        _check_text(f"chunks[{number}].text", chunk.text)
+        check_text(f"chunks[{number}].text", chunk.text)
         _check_metadata(f"chunks[{number}].metadata", chunk.metadata)
         pieces.append(Piece(at, at + len(chunk.text), chunk.text, b"", metadata=chunk.metadata))
         at += len(chunk.text) + len(BETWEEN_CHUNKS)
@@ -218,12 +227,13 @@ def _keyed(piece: Piece, key: bytes) -> Piece:
     return Piece(piece.start, piece.end, piece.text, key, piece.page, piece.metadata)
 
 
-def _cuts(draft: Draft, vectors: Mapping[bytes, object]) -> bytes:
+def _cuts(draft: Draft, pieces: Sequence[Piece]) -> bytes:
     """A digest of what came ready-made, so that other chunks of the same text are a change."""
     if draft.chunks is None and draft.vectors is None:
         return b""
     described = [[chunk.text, chunk.metadata] for chunk in draft.chunks or ()]
     digest = sha256(json.dumps(described, sort_keys=True).encode())
-    for key in vectors:
-        digest.update(key)
+    if draft.vectors is not None:
+        for piece in pieces:
+            digest.update(piece.key)
     return digest.digest()

@@ -16,7 +16,7 @@ _END = re.compile(
 )
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[“\"'])(?:[A-Za-z]|[A-Za-z](?:\.[A-Za-z])+|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|cf|al|"
-    r"Fig|Figs|Eq|No|Nos|Vol|pp|ca|approx|Inc|Ltd|Co|Corp|bzw|usw|Nr|Abb|Sra|Dra|Ud)\.$"
+    r"Fig|Figs|Eq|No|Nos|Vol|pp|ca|approx|Inc|Ltd|Co|Corp|bzw|usw|Nr|Abb|Sra|Dra|Ud)\.$|(?:^|\n)\s*\d{1,3}\.$"
 )
 _LOOK_BACK = 16
 

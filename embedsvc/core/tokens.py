@@ -17,3 +17,12 @@ def approximate_starts(text: str) -> NDArray[np.int64]:
 def words(text: str) -> list[str]:
     """The words of a text, case folded, for lexical comparison."""
     return [match.group().casefold() for match in _WORD.finditer(text)]
+
+
+def storable(text: str) -> bool:
+    """Whether every database can keep the text: no NUL, and no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from embedsvc.core.model import Matrix
 from embedsvc.errors import InvalidInput
 
-_SMALLEST_NORM = 1e-12
+_SMALLEST = 1e-300
 
 
 def unit_rows(raw: ArrayLike, count: int, dimensions: int, source: str) -> Matrix:
@@ -32,11 +32,12 @@ def unit_rows(raw: ArrayLike, count: int, dimensions: int, source: str) -> Matri
     if not finite.all():
         row = int(np.argmin(finite))
         raise InvalidInput(f"{source}: vector {row} holds a number that is not finite")
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    if count and float(norms.min()) < _SMALLEST_NORM:
-        row = int(np.argmin(norms))
+    peaks = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    if count and float(peaks.min()) < _SMALLEST:
+        row = int(np.argmin(peaks))
         raise InvalidInput(f"{source}: vector {row} is all zeros and has no direction")
-    return (rows / norms).astype(np.float32)
+    rows = rows / peaks  # else the squares of large numbers would not be finite
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 def to_blob(row: NDArray[np.float32]) -> bytes:

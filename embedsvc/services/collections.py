@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from embedsvc.core.model import Chunking, Collection, FieldType, IndexInfo
+from embedsvc.core.preparing import check_text
 from embedsvc.errors import Conflict, InvalidInput, NotFound
 from embedsvc.ports import EmbeddingBackend
 from embedsvc.services.embedding import Embedders
@@ -61,6 +62,9 @@ class Collections:
         Raises Conflict when it exists with another embedding or chunking.
         """
         checked_name(name)
+        check_text("description", description or "")
+        for field in fields or {}:
+            check_text("fields", field)
         existing = await self._existing(name)
         if existing is None:
             spec = embedding or self._default

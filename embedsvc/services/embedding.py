@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedsvc.core.model import Collection, Matrix, Role
 from embedsvc.core.vectors import unit_rows
-from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, ProviderError
+from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, ProviderError, ProviderRejected
 from embedsvc.ports import EmbeddingBackend
 from embedsvc.store.store import Store
 
@@ -49,8 +49,16 @@ class Embedders:
                 if (spec, dimensions) not in self._backends:
                     provider, _, model = spec.partition(":")
                     made = await asyncio.to_thread(self._create, provider, model, dimensions)
-                    self._backends[spec, dimensions] = made
+                    self._backends[spec, dimensions] = await self._one_of_its_space(made)
         return self._backends[spec, dimensions]
+
+    async def _one_of_its_space(self, made: EmbeddingBackend) -> EmbeddingBackend:
+        """The backend that already serves this space, whatever it was called; else this one."""
+        for known in self._backends.values():
+            if known.space == made.space:
+                await made.aclose()
+                return known
+        return made
 
     async def of(self, collection: Collection) -> EmbeddingBackend:
         """The backend of a collection. Raises Conflict when it makes other vectors by now."""
@@ -71,9 +79,7 @@ class Embedders:
     async def embed(self, backend: EmbeddingBackend, texts: Sequence[str], role: Role) -> Matrix:
         """Shape (len(texts), dimensions), rows of unit length. Raises ProviderError."""
         if not texts:
-            return unit_rows([[0.0] * backend.space.dimensions], 1, backend.space.dimensions, "")[
-                :0
-            ]
+            return np.empty((0, backend.space.dimensions), dtype=np.float32)
         raw = await backend.embed(texts, role)
         try:
             return unit_rows(raw, len(texts), backend.space.dimensions, backend.space.name)
@@ -92,11 +98,10 @@ class Embedders:
             return_exceptions=True,
         )
         failed: dict[bytes, EmbedsvcError] = {}
-        for keys, outcome in zip(slices, outcomes, strict=True):
-            if isinstance(outcome, EmbedsvcError):
-                failed.update(dict.fromkeys(keys, outcome))
-            elif isinstance(outcome, BaseException):
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
                 raise outcome
+            failed.update(outcome)
         return Embedded(frozenset(key for key in missing if key not in failed), failed)
 
     async def store_ready(
@@ -109,7 +114,8 @@ class Embedders:
 
     async def aclose(self) -> None:
         """Close every backend."""
-        await asyncio.gather(*(backend.aclose() for backend in self._backends.values()))
+        distinct = {id(backend): backend for backend in self._backends.values()}
+        await asyncio.gather(*(backend.aclose() for backend in distinct.values()))
 
     async def _embed_slice(
         self,
@@ -117,6 +123,19 @@ class Embedders:
         backend: EmbeddingBackend,
         keys: Sequence[bytes],
         texts: Mapping[bytes, str],
-    ) -> None:
-        vectors = await self.embed(backend, [texts[key] for key in keys], "document")
+    ) -> dict[bytes, EmbedsvcError]:
+        """Embed and store; what failed, by key."""
+        try:
+            vectors = await self.embed(backend, [texts[key] for key in keys], "document")
+        except ProviderRejected as error:
+            if len(keys) == 1:
+                return {keys[0]: error}
+            half = len(keys) // 2  # the text at fault shall fail alone
+            return {
+                **await self._embed_slice(space_id, backend, keys[:half], texts),
+                **await self._embed_slice(space_id, backend, keys[half:], texts),
+            }
+        except EmbedsvcError as error:
+            return dict.fromkeys(keys, error)
         await self._store.add_vectors(space_id, keys, vectors)
+        return {}

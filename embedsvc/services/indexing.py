@@ -98,6 +98,8 @@ class Replicas:
     async def _catch_up(self, index: VectorIndex, collection: Collection) -> None:
         """Apply what happened after the index's version, in pages; the version moves last."""
         since, upto = await index.version(), collection.version
+        if since == 0 and (await index.info()).vectors:
+            await index.reset()  # an earlier try broke off; what it read may be deleted by now
         removed = await self._store.removed(collection.id, since, upto)
         if removed is None:
             log.warning("index_too_old", collection=collection.name, index=since, sql=upto)

@@ -132,7 +132,7 @@ class Ingest:
         """Delete by ids or by a filter; how many there were, and the version then."""
         if (ids is None) == (where is None):
             raise InvalidInput("ids: send either ids or a filter, and one of them")
-        if where == And(()):
+        if isinstance(where, And) and not where.parts:
             raise InvalidInput(
                 "filter: an empty one matches every document; delete the collection instead",
                 code="invalid_filter",
@@ -183,8 +183,8 @@ class Ingest:
             try:
                 if await self.work_once():
                     continue
-            except EmbedsvcError as error:
-                log.warning("pending_work_failed", error=error.detail)
+            except Exception as error:
+                log.error("pending_work_failed", exc_info=error)
             self._work_waits.clear()
             try:
                 await asyncio.wait_for(self._work_waits.wait(), IDLE_SECONDS)
@@ -195,7 +195,12 @@ class Ingest:
         """Claim some pending documents and embed them; return how many were claimed."""
         claimed = await self._store.claim(CLAIM, LEASE_SECONDS)
         for name in dict.fromkeys(one.collection for one in claimed):
-            await self._finish(name, [one for one in claimed if one.collection == name])
+            mine = [one for one in claimed if one.collection == name]
+            try:
+                await self._finish(name, mine)
+            except Exception as error:
+                log.error("pending_work_failed", collection=name, exc_info=error)
+                await self._give_all_back(name, mine)
         return len(claimed)
 
     # -- the path of a request ----------------------------------------------------------------
@@ -246,9 +251,9 @@ class Ingest:
             assert request is not None
             return Reply(*request, msgspec.json.encode(added(version)))
 
-        return added(
-            await self._commit(collection, drafts, changed, wait, remember if request else None)
-        )
+        for_now = any(o.error is not None and o.error.transient for o in outcomes.values())
+        kept = remember if request is not None and not for_now else None
+        return added(await self._commit(collection, drafts, changed, wait, kept))
 
     async def _commit(
         self,
@@ -336,6 +341,12 @@ class Ingest:
         for i, outcome in outcomes.items():
             if outcome.error is not None:
                 await self._give_back(collection, mine[i], outcome.error)
+
+    async def _give_all_back(self, name: str, claimed: Sequence[Claimed]) -> None:
+        collection = await self._collections.get(name)
+        why = Problem("internal_error", "an unexpected error; the log has it", transient=True)
+        for one in claimed:
+            await self._give_back(collection, one, why)
 
     async def _give_back(self, collection: Collection, one: Claimed, why: Problem) -> None:
         final = not why.transient or one.attempts >= ATTEMPTS

@@ -202,6 +202,10 @@ class _translated:
             raise Unavailable(
                 f"the database was locked for {BUSY_SECONDS} seconds by another process"
             ) from error
+        if "not a database" in words or "malformed" in words:
+            raise ConfigError(
+                f"the file of the database is damaged or is no database: {_first_line(words)}"
+            ) from error
         if isinstance(error, OperationalError) and not _may_pass(error):
             raise Unavailable(f"the database does not answer: {_first_line(words)}") from error
 

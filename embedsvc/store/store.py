@@ -42,6 +42,7 @@ from embedsvc.core.model import (
     Space,
     content_hash,
 )
+from embedsvc.core.tokens import storable
 from embedsvc.core.vectors import from_blobs, to_blob
 from embedsvc.errors import Conflict, NotFound
 from embedsvc.store import tables as t
@@ -143,8 +144,8 @@ class Store:
                 "fields": dict(fields or {}),
                 "created_at": now(),
             }
-            created = _insert_new(tx, t.collection, [row], ["name"])
-            return _collection(tx, name), created == 1
+            created = _insert_one(tx, t.collection, row, ["name"])
+            return _collection(tx, name), created
 
         return await self._db.write(work, name)
 
@@ -294,7 +295,7 @@ class Store:
 
         def work(tx: Connection) -> dict[str, Known]:
             found: dict[str, Known] = {}
-            for some in _slices(ids):
+            for some in _slices(_possible(ids)):
                 rows = tx.execute(
                     select(
                         t.document.c.key,
@@ -464,10 +465,9 @@ class Store:
 
         def work(tx: Connection) -> tuple[Document, list[Chunk]]:
             owner = _collection(tx, name)
+            number = _existing(tx, owner.id, [document_id]).get(document_id)
             row = tx.execute(
-                select(*_document_columns(text)).where(
-                    t.document.c.collection_id == owner.id, t.document.c.key == document_id
-                )
+                select(*_document_columns(text)).where(t.document.c.id == number)
             ).first()
             if row is None:
                 raise _no_document(document_id, name)
@@ -511,7 +511,7 @@ class Store:
         def work(tx: Connection) -> Document:
             owner = _collection(tx, name)
             _next_version(tx, owner)
-            mine = and_(t.document.c.collection_id == owner.id, t.document.c.key == document_id)
+            mine = t.document.c.id == _existing(tx, owner.id, [document_id]).get(document_id)
             row = tx.execute(select(*_document_columns(text=False)).where(mine)).first()
             if row is None:
                 raise _no_document(document_id, name)
@@ -739,24 +739,31 @@ def _next_version(tx: Connection, collection: Collection) -> int:
 
 def _space_id(tx: Connection, space: Space) -> int:
     identity = json.dumps(asdict(space), sort_keys=True)
-    _insert_new(tx, t.space, [{"identity": identity, "created_at": now()}], ["identity"])
+    _insert_one(tx, t.space, {"identity": identity, "created_at": now()}, ["identity"])
     return int(tx.execute(select(t.space.c.id).where(t.space.c.identity == identity)).scalar_one())
 
 
 def _insert_new(
     tx: Connection, table: Any, rows: Sequence[Mapping[str, Any]], unique: Sequence[str]
-) -> int:
-    """Insert the rows that are not there yet; return how many that were."""
-    if not rows:
-        return 0
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).on_conflict_do_nothing(index_elements=unique)
-    return int(tx.execute(statement, list(rows)).rowcount)
+) -> None:
+    """Insert the rows that are not there yet."""
+    if rows:
+        tx.execute(_insert(tx, table).on_conflict_do_nothing(index_elements=unique), list(rows))
+
+
+def _insert_one(tx: Connection, table: Any, row: Mapping[str, Any], unique: Sequence[str]) -> bool:
+    """Insert the row, unless it is there; whether it was not."""
+    statement = _insert(tx, table).on_conflict_do_nothing(index_elements=unique)
+    return tx.execute(statement.returning(table.c[unique[0]]), row).first() is not None
+
+
+def _insert(tx: Connection, table: Any) -> Any:
+    return (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(table)
 
 
 def _existing(tx: Connection, collection_id: int, ids: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for some in _slices(ids):
+    for some in _slices(_possible(ids)):
         rows = tx.execute(
             select(t.document.c.key, t.document.c.id).where(
                 t.document.c.collection_id == collection_id, t.document.c.key.in_(some)
@@ -764,6 +771,11 @@ def _existing(tx: Connection, collection_id: int, ids: Sequence[str]) -> dict[st
         )
         found.update({row.key: row.id for row in rows})
     return found
+
+
+def _possible(ids: Sequence[str]) -> list[str]:
+    """Those that a document can have at all; a database may refuse even to look for others."""
+    return [i for i in ids if storable(i)]
 
 
 def _revisions(tx: Connection, collection_id: int, ids: Sequence[str]) -> dict[str, int]:
@@ -907,7 +919,7 @@ def _put_reply(tx: Connection, collection_id: int, reply: Reply) -> None:
         "body": reply.body,
         "created_at": now(),
     }
-    if _insert_new(tx, t.idempotency, [row], ["key", "collection_id"]) == 0:
+    if not _insert_one(tx, t.idempotency, row, ["key", "collection_id"]):
         raise Conflict(
             f"a request with the Idempotency-Key {reply.key!r} is being answered at the same time",
             code="idempotency_key_in_use",

@@ -1,0 +1,381 @@
+"""Filters in SQL mean on both databases what a few lines of Python say they mean."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Column, Integer, MetaData, Table, insert, select
+
+from embedsvc.core.filters import (
+    And,
+    Compare,
+    Contains,
+    Exists,
+    Filter,
+    Not,
+    OneOf,
+    Or,
+    Scalar,
+    parse_filter,
+)
+from embedsvc.store.database import Database
+from embedsvc.store.filters import compile_filter
+from embedsvc.store.tables import Json
+
+probe = Table(
+    "probe",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("outer", Json, nullable=False),
+    Column("own", Json),
+)
+Row = tuple[Mapping[str, Any], Mapping[str, Any] | None]
+Ask = Callable[[Any, Sequence[Row]], list[bool]]
+
+
+class _Undo(Exception):
+    pass
+
+
+@pytest.fixture
+def ask(database: Database) -> Iterator[Ask]:
+    """`ask(filter, rows)`: which of the rows the database says match."""
+    database.alone(lambda tx: probe.create(tx))
+
+    def ask_(raw: Any, rows: Sequence[Row]) -> list[bool]:
+        where = parse_filter(raw)
+        found: set[int] = set()
+
+        def work(tx: Any) -> None:
+            tx.execute(
+                insert(probe),
+                [{"id": i, "outer": outer, "own": own} for i, (outer, own) in enumerate(rows)],
+            )
+            condition = compile_filter(where, [probe.c.outer, probe.c.own], tx.dialect.name)
+            found.update(tx.execute(select(probe.c.id).where(condition)).scalars())
+            raise _Undo
+
+        with pytest.raises(_Undo):
+            database.alone(work)
+        return [i in found for i in range(len(rows))]
+
+    yield ask_
+
+
+# -- the oracle, from the docstring of core/filters.py -----------------------------------------
+
+MISSING = object()
+
+
+def lookup(field: str, row: Row) -> Any:
+    """The last of (document, chunk) that has the field wins; a dot reaches into objects."""
+    parts = field.split(".")
+    paths = [[field]] if len(parts) == 1 or "" in parts else [[field], parts]
+    for metadata in reversed(row):
+        for path in paths:
+            value: Any = MISSING if metadata is None else metadata
+            for key in path:
+                value = value.get(key, MISSING) if isinstance(value, Mapping) else MISSING
+            if value is not MISSING:
+                return value
+    return MISSING
+
+
+def kind(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return repr(type(value))
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+def relates(left: Any, operator: str, right: Scalar) -> bool:
+    if kind(left) != kind(right):
+        return False
+    match operator:
+        case "$gt":
+            return bool(left > right)
+        case "$gte":
+            return bool(left >= right)
+        case "$lt":
+            return bool(left < right)
+        case "$lte":
+            return bool(left <= right)
+    return bool(left == right)
+
+
+def compares(value: Any, operator: str, scalar: Scalar) -> bool:
+    if value is MISSING:
+        return scalar is None  # as in MongoDB: what is missing equals null
+    elements = value if isinstance(value, list) else [value]
+    return any(relates(element, operator, scalar) for element in elements)
+
+
+def holds(where: Filter, row: Row) -> bool:
+    match where:
+        case And(parts):
+            return all(holds(part, row) for part in parts)
+        case Or(parts):
+            return any(holds(part, row) for part in parts)
+        case Not(part):
+            return not holds(part, row)
+        case Exists(field):
+            return lookup(field, row) is not MISSING
+        case Compare(field, operator, scalar):
+            return compares(lookup(field, row), operator, scalar)
+        case OneOf(field, scalars):
+            return any(compares(lookup(field, row), "$eq", scalar) for scalar in scalars)
+        case Contains(field, scalar):
+            value = lookup(field, row)
+            if isinstance(value, str) and isinstance(scalar, str):
+                return scalar in value
+            return isinstance(value, list) and any(relates(v, "$eq", scalar) for v in value)
+
+
+def agree(ask: Ask, raw: Any, rows: Sequence[Row]) -> None:
+    assert ask(raw, rows) == [holds(parse_filter(raw), row) for row in rows]
+
+
+# -- fuzz ---------------------------------------------------------------------------------------
+
+KEYS = ["a", "b", "a.b", 'q"u', "é😀", "0", "b\\s", "x y", "a.b.a", "[0]", "{a,b}", "'", "%", "#-1"]
+FIELDS = [*KEYS, "a.0", "b.a", "a..b", ".a", "b.b\\s", "a.#-1", "zzz"]
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([0, 1, -1, 2, 0.0, 1.0, 0.5, 2**53, 2**53 + 1, 2**31, 2**63 - 1, -(2**63)]),
+    st.integers(-3, 3),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(
+        ["", "a", "b", "ab", "A", "1", "é", "東", "😀", "%", "_", "\\", '"', "'", "null"]
+    ),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4),
+)
+VALUES = st.one_of(
+    SCALARS,
+    st.lists(st.one_of(SCALARS, st.lists(SCALARS, max_size=2)), max_size=4),
+    st.dictionaries(
+        st.sampled_from(KEYS),
+        st.one_of(SCALARS, st.dictionaries(st.sampled_from(KEYS), SCALARS, max_size=2)),
+        max_size=3,
+    ),
+)
+METADATA = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5)
+ROWS = st.lists(st.tuples(METADATA, st.one_of(st.none(), METADATA)), min_size=1, max_size=4)
+ORDERABLE = SCALARS.filter(lambda value: value is not None and not isinstance(value, bool))
+
+
+def operations(seen: st.SearchStrategy[Any], ordered: st.SearchStrategy[Any]) -> Any:
+    return st.one_of(
+        st.tuples(st.sampled_from(["$eq", "$ne", "$contains"]), seen),
+        st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ordered),
+        st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(seen, max_size=3)),
+        st.tuples(st.just("$exists"), st.booleans()),
+    ).map(lambda pair: dict([pair]))
+
+
+@st.composite
+def cases(draw: Any) -> tuple[Any, list[Row]]:
+    """Rows, and a filter over values that occur in them more often than not."""
+    rows: list[Row] = draw(ROWS)
+    there: list[Any] = []
+
+    def gather(value: Any) -> None:
+        if isinstance(value, Mapping):
+            for inner in value.values():
+                gather(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                gather(inner)
+        else:
+            there.append(value)
+
+    for row in rows:
+        for part in row:
+            gather(part)
+    seen = st.one_of(st.sampled_from(there), SCALARS) if there else SCALARS
+    good = [value for value in there if value is not None and not isinstance(value, bool)]
+    ordered = st.one_of(st.sampled_from(good), ORDERABLE) if good else ORDERABLE
+    operation = operations(seen, ordered)
+    leaf = st.tuples(
+        st.sampled_from(FIELDS),
+        st.one_of(operation, seen, operation.map(lambda inner: {"$not": inner})),
+    ).map(lambda pair: dict([pair]))
+    tree = st.recursive(
+        leaf,
+        lambda inner: st.one_of(
+            st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"$and": parts}),
+            st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"$or": parts}),
+            inner.map(lambda part: {"$not": part}),
+        ),
+        max_leaves=4,
+    )
+    return draw(tree), rows
+
+
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cases())
+def test_the_database_and_python_agree_on_every_filter(ask: Ask, case: Any) -> None:
+    raw, rows = case
+    agree(ask, raw, rows)
+
+
+# -- the same, point by point --------------------------------------------------------------------
+
+
+def only(*values: Any) -> list[Row]:
+    return [({"a": value}, None) for value in values] + [({}, None)]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"a": 1},
+        {"a": {"$ne": 1}},
+        {"a": "1"},
+        {"a": True},
+        {"a": {"$nin": [1, "x"]}},
+        {"a": {"$in": []}},
+        {"a": {"$nin": []}},
+        {"a": {"$gt": 0}},
+        {"a": {"$gt": ""}},
+        {"a": {"$lte": "x"}},
+        {"a": {"$exists": True}},
+        {"a": {"$exists": False}},
+        {"a": {"$contains": "x"}},
+        {"a": {"$contains": ""}},
+        {"a": {"$contains": 1}},
+        {"a": {"$contains": None}},
+        {"a": {"$not": {"$gt": 0}}},
+        {"$not": {"a": {"$exists": True}}},
+    ],
+)
+def test_values_of_every_type_meet_every_operator(ask: Ask, raw: Any) -> None:
+    values = [
+        *(0, 1, 1.0, -1, 0.5, True, False, None, "", "1", "x", "xyz", "X", [], [1], ["x"]),
+        *([None], [True, 0], [[1]], {"x": 1}, {}, [{"x": 1}], "true", "null", "[1]", '{"x":1}'),
+    ]
+    agree(ask, raw, only(*values))
+
+
+@pytest.mark.parametrize("raw", [{"a": None}, {"a": {"$ne": None}}, {"a": {"$in": [None, 7]}}])
+def test_null_equals_null_and_missing(ask: Ask, raw: Any) -> None:
+    agree(ask, raw, only(None, 0, False, "", "null", [], {}, 7))
+
+
+@pytest.mark.parametrize("raw", [{"a": None}, {"a": {"$in": [None]}}, {"a": {"$ne": None}}])
+def test_null_is_found_in_a_list_as_any_other_element(ask: Ask, raw: Any) -> None:
+    agree(ask, raw, only([None], [1, None], [1], [[None]]))
+
+
+@pytest.mark.parametrize("operator", ["$eq", "$gt", "$gte", "$lt", "$lte"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        0.1 + 0.2,
+        1 / 3,
+        1e-300,
+        1.7976931348623157e308,
+        5e-324,
+        2**53 + 1,
+        2**63 - 1,
+        1e15 + 0.3,
+        -0.0,
+    ],
+)
+def test_numbers_are_compared_exactly(ask: Ask, operator: str, number: float) -> None:
+    near = [number, number + 1, number - 1, float(number), [number], 0.3, 0]
+    agree(ask, {"a": {operator: number}}, only(*near))
+
+
+def test_integers_beyond_64_bits_are_numbers_too(ask: Ask) -> None:
+    rows = only(10**20, -(10**20), 10**40, 1)
+    agree(ask, {"a": {"$gt": 2**63 - 1}}, rows)
+    agree(ask, {"a": {"$lt": 0}}, rows)
+    agree(ask, {"a": 1e20}, rows)
+
+
+def test_strings_are_ordered_by_code_point(ask: Ask) -> None:
+    words = ["", "A", "Z", "_", "a", "z", "é", "東", "\uffff", "😀", "ab", "a b"]
+    for word in words:
+        agree(ask, {"a": {"$lt": word}}, only(*words))
+
+
+def test_the_chunk_wins_over_its_document_even_with_null(ask: Ask) -> None:
+    rows: list[Row] = [
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"b": 2}),
+        ({"a": 1}, {"a": None}),
+        ({"a": 1}, None),
+        ({}, {"a": 1}),
+        ({"a": {"b": 1}}, {"a.b": 2}),
+        ({"a.b": 1}, {"a": {"b": 2}}),
+        ({"a.b": 1, "a": {"b": 2}}, None),
+    ]
+    for raw in ({"a": 1}, {"a": None}, {"a.b": 1}, {"a.b": 2}, {"a": {"$exists": True}}):
+        agree(ask, raw, rows)
+
+
+def test_a_dot_reaches_into_objects_and_not_into_lists(ask: Ask) -> None:
+    rows = only({"b": 1}, {"b": {"c": 1}}, [1], [{"b": 1}], [[1]], {"0": 1}, {"": 1})
+    for field in ("a.b", "a.b.c", "a.0", "a.-1", "a.#-1", "a.", "a.[0]", "a..b"):
+        agree(ask, {field: 1}, rows)
+        agree(ask, {field: {"$exists": True}}, rows)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        'a"b',
+        "a'b",
+        "a\\b",
+        "$.a"[1:],
+        "a b",
+        "é",
+        "😀",
+        "a/b",
+        "%s",
+        ":x",
+        "[0]",
+        "{a}",
+        "a,b",
+        '"',
+        "\\",
+    ],
+)
+def test_a_field_can_have_any_name(ask: Ask, field: str) -> None:
+    rows: list[Row] = [({field: 1}, None), ({field: 2}, None), ({"a": 1}, None)]
+    agree(ask, {field: 1}, rows)
+    agree(ask, {field: {"$exists": False}}, rows)
+
+
+@pytest.mark.parametrize(
+    "text", ["%", "_", "\\", "'", '"', "'; DROP TABLE probe; --", ":a", "%(a)s"]
+)
+def test_a_value_is_never_spelled_into_the_statement(ask: Ask, text: str) -> None:
+    rows = only(text, f"x{text}y", "other", [text])
+    agree(ask, {"a": text}, rows)
+    agree(ask, {"a": {"$contains": text}}, rows)
+
+
+def test_a_large_filter_still_runs(ask: Ask) -> None:
+    rows = only(*range(5))
+    agree(ask, {"$or": [{"a": n} for n in range(120)]}, rows)
+    deep: Any = {"a": 1}
+    for _ in range(5):
+        deep = {"$not": {"$and": [{"$or": [deep]}]}}
+    agree(ask, deep, rows)
+
+
+@pytest.mark.parametrize(
+    "where", [{"a": {"$in": list(range(3, 1_003))}}, {"a": {"$in": ["x"] * 999}}]
+)
+def test_a_list_of_a_thousand_values_takes_no_second(ask: Ask, where: Any) -> None:
+    rows = only(*range(5), "x")
+    started = time.perf_counter()
+    agree(ask, where, rows)
+    assert time.perf_counter() - started < 1
