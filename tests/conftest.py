@@ -1,4 +1,4 @@
-"""What all tests share: real databases, one event loop a test, and services on a folder of their own."""
+"""What all tests share: real databases, one event loop a test, services on homes of their own."""
 
 import asyncio
 import os

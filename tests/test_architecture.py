@@ -67,7 +67,17 @@ def test_no_file_names_an_absolute_path(file: Path) -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if id(node) in docstrings:
                 continue
-            for start in ("/home/", "/work", "/tmp", "/usr/", "/etc/", "/var/", "/opt/", "/root", "C:\\"):
+            for start in (
+                "/home/",
+                "/work",
+                "/tmp",
+                "/usr/",
+                "/etc/",
+                "/var/",
+                "/opt/",
+                "/root",
+                "C:\\",
+            ):
                 assert not node.value.startswith(start), f"{name(file)}: {node.value!r}"
 
 

@@ -13,14 +13,24 @@ import pytest
 from serving import served
 
 from embedsvc import home as homes
+from embedsvc.__main__ import main
 from embedsvc.errors import ConfigError
 
 Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
 
 
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where the processes of these tests keep what they compile, whatever the machine's habit."""
+    return {
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("pyc")),
+    }
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
+def command(tmp_path: Path, bytecode: dict[str, str]) -> Command:
     """`command("search", "x")`: run it in an empty folder, with the fast embedding."""
 
     def run(*arguments: str | bytes, environment: dict[str, str] | None = None) -> Done:
@@ -29,12 +39,35 @@ def command(tmp_path: Path) -> Command:
         return subprocess.run(
             [sys.executable, "-m", "embedsvc", *arguments],
             cwd=tmp_path,
-            env=kept | given | (environment or {}),
+            env=kept | bytecode | given | (environment or {}),
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """As `command`, in this process: for the many that fail."""
+
+    def run(*arguments: Any, environment: dict[str, str] | None = None) -> Done:
+        for name in [name for name in os.environ if name.startswith("EMBEDSVC_")]:
+            monkeypatch.delenv(name)
+        given = {"EMBEDSVC_EMBEDDING": "hash", "EMBEDSVC_HOME": str(tmp_path / "home")}
+        for name, value in (given | (environment or {})).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["embedsvc", *map(os.fsdecode, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(str(ended.value.code or 0)), out, err)
 
     return run
 
@@ -86,36 +119,35 @@ def test_add_search_ask_list_verify_and_rebuild(command: Command, notes: Path) -
     again = command("add", "notes", "-c", "c")
     assert (again.returncode, again.stderr) == (0, "")
     assert "2 unchanged" in again.stdout
-    found = json.loads(command("--json", "search", "blue whales krill", "-c", "c", "-n", "1").stdout)
-    assert [hit["document_id"] for hit in found["results"]] == ["notes/deep/whale.txt"]
+    where = '{"filename":{"$ne":"fox.md"}}'
+    found = command("--json", "search", "blue whales krill", "-c", "c", "-n", "1", "-f", where)
+    hits = json.loads(found.stdout)["results"]
+    assert [hit["document_id"] for hit in hits] == ["notes/deep/whale.txt"]
     plain = command("search", "blue whales krill", "-c", "c")
     assert plain.stdout.startswith("1. notes/deep/whale.txt")
-    where = '{"filename":"fox.md"}'
-    some = json.loads(command("search", "x", "-c", "c", "-f", where, "--json").stdout)
-    assert [hit["document_id"] for hit in some["results"]] == ["notes/fox.md"]
     question = "The quick brown fox jumps over the lazy dog"
     answer = json.loads(command("ask", question, "-c", "c", "--json").stdout)
     assert answer["state"] == "answered"
-    assert "verified" in command("ask", question, "-c", "c").stdout
+    assert answer["citations"][0]["status"] == "verified"
     listed = json.loads(command("collections", "--json").stdout)["collections"]
     assert [(one["name"], one["documents"]) for one in listed] == [("c", 3)]
-    assert command("collections").stdout.startswith("c ")
-    for verb in ("verify", "rebuild"):
-        report = command(verb, "--json")
-        assert report.returncode == 0
-        assert json.loads(report.stdout)["collections"][0]["ok"] is True
-        assert "ok" in command(verb, "c").stdout
+    verified = command("verify", "--json")
+    assert verified.returncode == 0
+    assert json.loads(verified.stdout)["collections"][0]["ok"] is True
+    rebuilt = command("rebuild", "c")
+    assert rebuilt.returncode == 0
+    assert rebuilt.stdout.split() == ["c", "3", "chunks", "ok"]
 
 
-def test_what_cannot_be_done_is_said_in_one_line(command: Command, notes: Path) -> None:
-    one_line(command("search", "x", "-c", "nope"), "nope")
-    one_line(command("ask", "x", "-c", "nope"), "nope")
-    one_line(command("verify", "nope"), "nope")
-    one_line(command("search", "x", "-c", "Bad Name"), "Bad Name")
-    one_line(command("search", "", "-c", "nope"), "empty")
-    one_line(command("search", "x", "-f", "{"), "--filter", "JSON")
-    one_line(command("add", "notes/picture.png"), ".png")
-    one_line(command("--server", "http://127.0.0.1:1", "collections"), "does not answer")
+def test_what_cannot_be_done_is_said_in_one_line(inside: Command, notes: Path) -> None:
+    one_line(inside("search", "x", "-c", "nope"), "nope")
+    one_line(inside("ask", "x", "-c", "nope"), "nope")
+    one_line(inside("verify", "nope"), "nope")
+    one_line(inside("search", "x", "-c", "Bad Name"), "Bad Name")
+    one_line(inside("search", "", "-c", "nope"), "empty")
+    one_line(inside("search", "x", "-f", "{"), "--filter", "JSON")
+    one_line(inside("add", "notes/picture.png"), ".png")
+    one_line(inside("--server", "http://127.0.0.1:1", "collections"), "does not answer")
 
 
 @pytest.mark.parametrize(
@@ -132,23 +164,23 @@ def test_what_cannot_be_done_is_said_in_one_line(command: Command, notes: Path) 
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_in_one_line(
-    command: Command, tmp_path: Path, file: str, content: bytes, words: list[str]
+    inside: Command, tmp_path: Path, file: str, content: bytes, words: list[str]
 ) -> None:
     (tmp_path / file).write_bytes(content)
-    one_line(command("add", file), *words)
+    one_line(inside("add", file), *words)
 
 
-def test_a_filter_with_numbers_that_json_does_not_have_is_refused(command: Command) -> None:
-    one_line(command("search", "x", "-f", '{"a": NaN}'), "--filter")
+def test_a_filter_with_numbers_that_json_does_not_have_is_refused(inside: Command) -> None:
+    one_line(inside("search", "x", "-f", '{"a": NaN}'), "--filter")
 
 
 def test_a_file_name_that_is_not_utf_8_is_refused_in_one_line(
-    command: Command, tmp_path: Path
+    inside: Command, tmp_path: Path
 ) -> None:
     file = os.fsencode(tmp_path) + b"/n\xff.txt"
     with open(file, "wb") as stream:
         stream.write(b"text")
-    one_line(command("add", file))
+    one_line(inside("add", file))
 
 
 @pytest.mark.parametrize(
@@ -163,56 +195,56 @@ def test_a_file_name_that_is_not_utf_8_is_refused_in_one_line(
     ],
 )
 def test_a_bad_setting_is_named_in_one_line(
-    command: Command, environment: dict[str, str], words: list[str]
+    inside: Command, environment: dict[str, str], words: list[str]
 ) -> None:
-    done = command("collections", environment=environment)
+    done = inside("collections", environment=environment)
     one_line(done, *words)
     assert "secret" not in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["collections", "migrate"])
 def test_a_home_that_is_no_home_is_named_in_one_line(
-    command: Command, tmp_path: Path, verb: str
+    inside: Command, tmp_path: Path, verb: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    one_line(command(verb, environment={"EMBEDSVC_HOME": str(tmp_path / "file" / "x")}))
+    one_line(inside(verb, environment={"EMBEDSVC_HOME": str(tmp_path / "file" / "x")}))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "embedsvc.db").write_bytes(b"no database at all" * 500)
-    one_line(command(verb), "database")
+    one_line(inside(verb), "database")
 
 
-def test_a_wrong_use_is_explained_with_status_2(command: Command) -> None:
+def test_a_wrong_use_is_explained_with_status_2(inside: Command) -> None:
     for arguments in (["nope"], ["search"], ["add", "not/there"], ["search", "x", "--nope"]):
-        done = command(*arguments)
+        done = inside(*arguments)
         assert done.returncode == 2
         assert "Usage" in done.stderr
 
 
-def test_migrate_says_what_it_did(command: Command) -> None:
-    first, second = command("migrate"), command("migrate")
+def test_migrate_says_what_it_did(inside: Command) -> None:
+    first, second = inside("migrate"), inside("migrate")
     assert (first.returncode, second.returncode) == (0, 0)
     assert "was new" in first.stdout
     assert "was" not in second.stdout
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
-def test_without_keys_only_this_machine_is_served(command: Command, host: str) -> None:
-    one_line(command("serve", "--host", host, "--port", "0"), "EMBEDSVC_HOST", host)
+def test_without_keys_only_this_machine_is_served(inside: Command, host: str) -> None:
+    one_line(inside("serve", "--host", host, "--port", "0"), "EMBEDSVC_HOST", host)
 
 
-def test_a_port_that_is_taken_is_named(command: Command) -> None:
+def test_a_port_that_is_taken_is_named(inside: Command) -> None:
     import socket
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        one_line(command("serve", "--port", port), port, "--port")
+        one_line(inside("serve", "--port", port), port, "--port")
 
 
 def test_help_and_version_are_there_at_once(command: Command) -> None:
     best = 9.0
-    for _ in range(3):
+    for _ in range(2):
         started = time.perf_counter()
         done = command("--help")
         best = min(best, time.perf_counter() - started)
@@ -226,15 +258,12 @@ def test_help_and_version_are_there_at_once(command: Command) -> None:
     "arguments",
     [
         ["--help"],
-        ["collections"],
         ["add", "a.txt"],
-        ["search", "x"],
-        ["verify"],
         ["migrate"],
     ],
 )
 def test_a_command_that_needs_no_model_does_not_import_torch(
-    tmp_path: Path, arguments: list[str]
+    tmp_path: Path, bytecode: dict[str, str], arguments: list[str]
 ) -> None:
     (tmp_path / "a.txt").write_text("hello")
     program = (
@@ -251,7 +280,7 @@ def test_a_command_that_needs_no_model_does_not_import_torch(
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env=kept | given,
+        env=kept | bytecode | given,
         capture_output=True,
         text=True,
         timeout=60,

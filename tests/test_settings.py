@@ -100,7 +100,9 @@ def test_a_bad_value_is_an_error_that_names_variable_and_value(
     assert value in caught.value.detail
 
 
-@pytest.mark.parametrize("line", ["port = 80.5", "port = true", "port = [1]", "host = 5", "samples = 3"])
+@pytest.mark.parametrize(
+    "line", ["port = 80.5", "port = true", "port = [1]", "host = 5", "samples = 3"]
+)
 def test_a_value_of_another_type_in_the_file_is_an_error(tmp_path: Path, line: str) -> None:
     (tmp_path / "embedsvc.toml").write_text(line)
     with pytest.raises(ConfigError, match="EMBEDSVC_"):

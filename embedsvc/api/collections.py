@@ -15,6 +15,8 @@ from embedsvc.api.schema import (
     collection_out,
     verified_out,
 )
+from embedsvc.core.tokens import storable
+from embedsvc.errors import InvalidInput
 from embedsvc.services.service import Service
 
 
@@ -50,6 +52,8 @@ async def list_collections(
     cursor: Annotated[str, QueryParameter(max_length=63)] = "",
 ) -> CollectionsOut:
     """A page of collections by name; `next_cursor` gets the next page."""
+    if not storable(cursor):
+        raise InvalidInput(f"cursor: {cursor!r} is not a cursor; send what next_cursor gave")
     found, more = await service.collections.list(cursor, limit)
     return CollectionsOut(collections=[collection_out(one) for one in found], next_cursor=more)
 

@@ -82,12 +82,19 @@ async def add_files(
     uploads = [part for part in parts if isinstance(part, UploadFile)]
     if not uploads:
         raise InvalidInput("files: no file in the form; send at least one as multipart/form-data")
+    known = {"metadata"} | {name for name, value in data.items() if _has_file(value)}
+    if unknown := data.keys() - known:
+        raise InvalidInput(f"{sorted(unknown)[0]}: unknown form field; send files and metadata")
     for upload in uploads:
         if not upload.filename:
             raise InvalidInput("files: a file without a name")
     files = [File(up.filename, up.content_type, await up.read()) for up in uploads]
     metadata = _form_metadata(data.get("metadata"))
     return _added(await service.files.add(collection, files, metadata, wait), wait)
+
+
+def _has_file(value: Any) -> bool:
+    return any(isinstance(v, UploadFile) for v in (value if isinstance(value, list) else [value]))
 
 
 def _form_metadata(raw: Any) -> dict[str, Any]:
@@ -231,7 +238,7 @@ async def diff_documents(
 
 def _id(request: Request[Any, Any, Any], _routed: str) -> str:
     """The id exactly as it was sent; what was routed has lost some of its slashes."""
-    return path_tail(request, "/documents/")
+    return path_tail(request, skipped=4)  # v1, collections, {collection}, documents
 
 
 ROUTES = [

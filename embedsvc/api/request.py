@@ -57,14 +57,14 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
             raise InvalidInput(f"unknown query parameter {given[:80]!r}; {hint}")
 
 
-def path_tail(request: Request[Any, Any, Any], after: str) -> str:
-    """What follows `after` in the path as it was sent, decoded: ids may hold slashes.
+def path_tail(request: Request[Any, Any, Any], skipped: int) -> str:
+    """The path as it was sent after so many parts, decoded: ids may hold slashes.
 
     Taken from the raw path, because a decoded one cannot tell `a%2F%2Fb` from `a//b`.
     """
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     text = raw.split(b"?", 1)[0].decode("latin-1")
-    _, _, tail = text.partition(after)
+    tail = text.split("/", skipped + 1)[-1]
     try:
         return unquote(tail, errors="strict")
     except UnicodeDecodeError as error:
@@ -103,7 +103,7 @@ def _shown(body: bytes, place: str) -> str:
         value = msgspec.json.decode(body)
         for part in re.findall(r"[^.\[\]]+", place):
             value = value[int(part)] if isinstance(value, list) else value[part]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return ""
     if isinstance(value, Mapping | list):
         return ""

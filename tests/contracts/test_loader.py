@@ -48,7 +48,7 @@ def test_utf_16_of_both_byte_orders_is_read(text: Loader) -> None:
     "content", [b"abc\xffdef", b"\xef\xbb\xbf\xff", b"\xff\xfea", "é".encode("latin-1")]
 )
 def test_invalid_bytes_are_refused_with_their_place(text: Loader, content: bytes) -> None:
-    with pytest.raises(InvalidInput, match="byte [0-9]+"):
+    with pytest.raises(InvalidInput, match=r"byte [0-9]+"):
         text.load(content)
 
 

@@ -1,6 +1,7 @@
 """Chunks: ordered, whole, small enough, and never for ever."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def tokens(starts: np.ndarray, span: tuple[int, int]) -> int:
 
 def check_spans(text: str, spans: list[tuple[int, int]]) -> None:
     assert all(0 <= start < end <= len(text) for start, end in spans)
-    assert all(a[0] < b[0] and a[1] < b[1] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(spans))
     covered = {position for start, end in spans for position in range(start, end)}
     assert all(text[i].isspace() for i in set(range(len(text))) - covered)
 
@@ -60,7 +61,7 @@ def test_chunks_are_ordered_cover_everything_and_fit(
     for span in spans:
         assert tokens(starts, span) <= size
         assert span[1] - span[0] <= size * CHARACTERS_PER_TOKEN
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert tokens(starts, (after[0], before[1])) <= overlap
 
 
@@ -129,7 +130,7 @@ def test_neighbours_share_whole_sentences_within_the_overlap() -> None:
     text = " ".join(f"This is sentence number {n}." for n in range(30))
     starts = approximate_starts(text)
     spans = split(text, starts, 32, 8)
-    shared = [tokens(starts, (b[0], a[1])) for a, b in zip(spans, spans[1:], strict=False)]
+    shared = [tokens(starts, (b[0], a[1])) for a, b in pairwise(spans)]
     assert min(shared) > 0
     assert max(shared) <= 8
     assert {start for start, _ in spans} <= {start for start, _ in sentences(text)}
@@ -139,7 +140,7 @@ def test_the_tokens_strategy_overlaps_too() -> None:
     text = " ".join(str(n) for n in range(500))
     starts = approximate_starts(text)
     spans = split(text, starts, 50, 10, "tokens")
-    shared = [tokens(starts, (b[0], a[1])) for a, b in zip(spans, spans[1:], strict=False)]
+    shared = [tokens(starts, (b[0], a[1])) for a, b in pairwise(spans)]
     assert min(shared) > 0
     assert max(shared) <= 10
 

@@ -28,10 +28,11 @@ from embedsvc.core.vectors import to_blob
 from embedsvc.errors import EmbedsvcError, InvalidInput, TooLarge
 
 SPACE = Space("hash", "4", 4)
+WHOLE = Chunking()
 SMALL = Space("small", "", 4, max_tokens=22, special_tokens=2)
 
 
-def cut(draft: Draft, chunking: Chunking = Chunking(), space: Space = SPACE) -> Cut:
+def cut(draft: Draft, chunking: Chunking = WHOLE, space: Space = SPACE) -> Cut:
     return prepare(draft, chunking, space, approximate_starts, 10_000)
 
 

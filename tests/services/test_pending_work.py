@@ -25,6 +25,14 @@ async def status(service: Any, document_id: str = "a") -> tuple[str, str | None]
     return document.status, document.error
 
 
+async def indexed(service: Any, document_id: str) -> None:
+    for _ in range(500):
+        if await status(service, document_id) == ("indexed", None):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{document_id} was not indexed within ten seconds")
+
+
 @pytest.mark.parametrize("wait", ["none", "stored"])
 def test_a_stored_document_is_embedded_by_the_worker(
     run: Run, opened: Any, scripted: Any, wait: Any, either_settings: Any
@@ -89,9 +97,7 @@ def test_the_worker_runs_by_itself_in_a_service(run: Run, opened: Any, settings:
         service = build_service(settings)
         async with service.running(warm=False):
             await service.ingest.add("c", [Draft("a", text="one")], "none")
-            async with asyncio.timeout(10):
-                while await status(service) != ("indexed", None):
-                    await asyncio.sleep(0.02)
+            await indexed(service, "a")
 
     run(work())
 
@@ -173,9 +179,7 @@ def test_an_unexpected_error_does_not_end_the_worker(run: Run, opened: Any, scri
             await asyncio.sleep(0.3)
             assert not working.done()
             await service.ingest.add("c", [Draft("b", text="fine")], "none")
-            async with asyncio.timeout(8):
-                while await status(service, "b") != ("indexed", None):
-                    await asyncio.sleep(0.05)
+            await indexed(service, "b")
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 

@@ -1,7 +1,7 @@
 """Filters in SQL mean on both databases what a few lines of Python say they mean."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -41,7 +41,7 @@ class _Undo(Exception):
 
 
 @pytest.fixture
-def ask(database: Database) -> Iterator[Ask]:
+def ask(database: Database) -> Ask:
     """`ask(filter, rows)`: which of the rows the database says match."""
     database.alone(lambda tx: probe.create(tx))
 
@@ -62,7 +62,7 @@ def ask(database: Database) -> Iterator[Ask]:
             database.alone(work)
         return [i in found for i in range(len(rows))]
 
-    yield ask_
+    return ask_
 
 
 # -- the oracle, from the docstring of core/filters.py -----------------------------------------
