@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from embedsvc import __version__
 from embedsvc.errors import EmbedsvcError, InvalidInput
@@ -121,7 +122,7 @@ def search(
     json_: bool,
 ) -> None:
     """Find the chunks nearest in meaning to QUERY."""
-    more = {} if filter_ is None else {"filter": _parse(filter_)}
+    more = {} if filter_ is None else {"filter": _decoded(filter_, "--filter")}
     found = _with_client(
         options, home_, lambda client: client.search(collection, query, limit=limit, **more)
     )
@@ -272,6 +273,7 @@ async def _client(server: str | None, settings: Settings) -> AsyncIterator[Any]:
 
 
 def _documents(paths: Iterable[Path]) -> Iterator[Json]:
+    from embedsvc.core.tokens import storable
     from embedsvc.loaders.text import TextLoader
 
     loader = TextLoader()
@@ -284,6 +286,8 @@ def _documents(paths: Iterable[Path]) -> Iterator[Json]:
                     loaded = loader.load(file.read_bytes())
                 except EmbedsvcError as error:
                     raise InvalidInput(f"{file}: {error.detail}") from error
+                if not storable(str(file)):
+                    raise InvalidInput(f"{str(file)!r}: the name is not UTF-8; rename the file")
                 document = {"id": str(file), "text": loaded.text, "title": loaded.title}
                 yield {**document, "metadata": {"filename": file.name}}
             elif not path.is_dir():
@@ -294,19 +298,24 @@ def _documents(paths: Iterable[Path]) -> Iterator[Json]:
 
 
 def _lines(file: Path) -> Iterator[Json]:
-    with file.open(encoding="utf-8") as stream:
+    with file.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            try:
-                found = json.loads(line)
-            except ValueError as error:
-                raise InvalidInput(f"{file}, line {number}: not JSON: {error}") from error
+            found = _decoded(line, f"{file}, line {number}")
             if not isinstance(found, dict):
                 raise InvalidInput(f"{file}, line {number}: not a JSON object")
             if "_id" in found:  # the layout of BEIR
                 found["id"] = found.pop("_id")
             yield found
+
+
+def _decoded(raw: bytes | str, place: str) -> Any:
+    """Strict JSON: no NaN, no half of a surrogate pair, nothing nested without end."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(f"{place}: not JSON: {error}") from error
 
 
 def _batches(documents: list[Json]) -> Iterator[list[Json]]:
@@ -370,10 +379,3 @@ class _progress:
 def _short(text: str, most: int = 200) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= most else flat[: most - 1] + "…"
-
-
-def _parse(raw: str) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise InvalidInput(f"--filter: not JSON: {error}") from error

@@ -29,9 +29,11 @@ def served(home: Path, url: str, *, alone: bool) -> Iterator[None]:
                 f"another process serves from {home}, and the SQLite library here is too old to "
                 "share a file safely: install pysqlite3, or set EMBEDSVC_DATABASE_URL to PostgreSQL"
             )
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"url": url}).encode(), 0)
+        first = alone or _lock(handle, fcntl.LOCK_EX)  # then nobody else is there
+        _write(handle, [url] if first else [*_read(handle), url])
+        _lock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
+        _write(handle, [other for other in _read(handle) if other != url])
     finally:
         os.close(handle)
 
@@ -45,12 +47,23 @@ def running(home: Path) -> str | None:
     try:
         if _lock(handle, fcntl.LOCK_EX):
             return None
-        url: str = json.loads(os.pread(handle, 4096, 0))["url"]
-        return url
-    except (ValueError, KeyError):
-        return None
+        return next(iter(_read(handle)), None)
     finally:
         os.close(handle)
+
+
+def _read(handle: int) -> list[str]:
+    """The addresses in the file; none where it is damaged."""
+    try:
+        found = json.loads(os.pread(handle, 65_536, 0))
+    except ValueError:
+        return []
+    return [url for url in found if isinstance(url, str)] if isinstance(found, list) else []
+
+
+def _write(handle: int, urls: list[str]) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(urls).encode(), 0)
 
 
 def _lock(handle: int, kind: int) -> bool:

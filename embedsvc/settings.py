@@ -153,6 +153,8 @@ def _checked(found: Mapping[str, Any]) -> Settings:
 
 def _convert(name: str, value: Any, kind: type) -> Any:
     variable = f"{PREFIX}{name.upper()}"
+    if not isinstance(value, str | kind | Path) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{variable} is {value!r}; use a {kind.__name__}")
     if kind is bool:
         word = str(value).lower()
         if word in _TRUE | _FALSE:
