@@ -3,7 +3,8 @@
     {"year": {"$gte": 2020}, "lang": {"$in": ["en", "de"]}, "$or": [{…}, {…}]}
 
 A comparison holds only between values of one JSON type (numbers among themselves). A value that
-is a list is matched by any of its elements. `$ne` and `$nin` also hold where the field is missing.
+is a list is matched by any of its elements. `$ne` and `$nin` also hold where the field is missing;
+but a missing field equals null.
 A dot in a field's name reaches into nested objects.
 """
 

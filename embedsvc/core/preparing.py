@@ -4,7 +4,7 @@ of its vector. One bad document is an error of its own.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -70,11 +70,19 @@ def prepare(
     check_labels(draft)
     title = draft.title.strip() if draft.title else ""
     header = _header(title, space, tokenise)
+    header_tokens = len(tokenise(header))
     ready = None if draft.vectors is None else list(draft.vectors)
-    text, pieces = _pieces(draft, chunking, header, space, tokenise, most_characters)
-    prepared, vectors = _address(pieces, header, ready, space)
+    text = _text(draft, most_characters)
+    starts = tokenise(text) if ready is None else np.empty(0, dtype=np.int64)
+    room = _room(chunking.size, space, header_tokens)
+    cut = _cut(draft, text, starts, replace(chunking, size=room))
+    prepared, vectors = _address(cut, header, ready, space)
     texts = {} if ready is not None else {p.key: header + p.text for p in prepared}
-    tokens = {key: len(tokenise(embedded)) for key, embedded in texts.items()}
+    tokens = {
+        p.key: header_tokens + int(np.diff(np.searchsorted(starts, (p.start, p.end)))[0])
+        for p in prepared
+        if p.key in texts
+    }
     window = space.window
     document = Prepared(
         id=draft.id,
@@ -160,29 +168,31 @@ def _header(title: str, space: Space, tokenise: Tokenise) -> str:
     return f"{title}\n" if title else ""
 
 
-def _pieces(
-    draft: Draft,
-    chunking: Chunking,
-    header: str,
-    space: Space,
-    tokenise: Tokenise,
-    most_characters: int,
-) -> tuple[str, list[Piece]]:
-    """The document's text and its chunks, their keys still empty."""
-    if (draft.text is None) == (draft.chunks is None):
+def _text(draft: Draft, most_characters: int) -> str:
+    """The document's text, checked; that of ready-made chunks is the chunks, joined."""
+    if draft.chunks is None and draft.text is not None:
+        text = draft.text
+        check_text("text", text)
+    elif draft.chunks is not None and draft.text is None:
+        _check_chunks(draft.chunks)
+        text = BETWEEN_CHUNKS.join(chunk.text for chunk in draft.chunks)
+    else:
         raise InvalidInput("text: send either text or chunks, and one of them")
-    if draft.chunks is not None:
-        return _given(draft.chunks, most_characters)
-    text = draft.text or ""
-    _check_length(text, most_characters)
-    check_text("text", text)
-    size = _room(chunking.size, space, len(tokenise(header)))
-    strategy = "none" if draft.vectors is not None else chunking.strategy
-    overlap = min(chunking.overlap, size - 1)
-    spans = split(text, tokenise(text), size, overlap, strategy)
-    if not spans:
+    if len(text) > most_characters:
+        raise TooLarge(f"text: {len(text)} characters; at most {most_characters} are allowed")
+    if not text.strip():
         raise InvalidInput("text: it is empty")
-    return text, [Piece(start, end, text[start:end], b"") for start, end in spans]
+    return text
+
+
+def _cut(draft: Draft, text: str, starts: NDArray[np.int64], chunking: Chunking) -> list[Piece]:
+    """The chunks of the text, their keys still empty."""
+    if draft.chunks is not None:
+        return _given(draft.chunks)
+    strategy = "none" if draft.vectors is not None else chunking.strategy
+    overlap = min(chunking.overlap, chunking.size - 1)
+    spans = split(text, starts, chunking.size, overlap, strategy)
+    return [Piece(start, end, text[start:end], b"") for start, end in spans]
 
 
 def _room(size: int, space: Space, header: int) -> int:
@@ -190,25 +200,22 @@ def _room(size: int, space: Space, header: int) -> int:
     return size if space.window is None else max(1, min(size, space.window - header))
 
 
-def _given(chunks: Sequence[DraftChunk], most_characters: int) -> tuple[str, list[Piece]]:
+def _check_chunks(chunks: Sequence[DraftChunk]) -> None:
     if not chunks:
         raise InvalidInput("chunks: the list is empty")
-    pieces, at = [], 0
     for number, chunk in enumerate(chunks):
         if not chunk.text.strip():
             raise InvalidInput(f"chunks[{number}].text: it is empty")
         check_text(f"chunks[{number}].text", chunk.text)
         _check_metadata(f"chunks[{number}].metadata", chunk.metadata)
+
+
+def _given(chunks: Sequence[DraftChunk]) -> list[Piece]:
+    pieces, at = [], 0
+    for chunk in chunks:
         pieces.append(Piece(at, at + len(chunk.text), chunk.text, b"", metadata=chunk.metadata))
         at += len(chunk.text) + len(BETWEEN_CHUNKS)
-    text = BETWEEN_CHUNKS.join(chunk.text for chunk in chunks)
-    _check_length(text, most_characters)
-    return text, pieces
-
-
-def _check_length(text: str, most: int) -> None:
-    if len(text) > most:
-        raise TooLarge(f"text: {len(text)} characters; at most {most} are allowed")
+    return pieces
 
 
 def _address(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.model import Role
-from embedsvc.errors import Unavailable
+from embedsvc.errors import ProviderError, Unavailable
 
 Item = TypeVar("Item")
 Run = Callable[[Sequence[Item]], NDArray[np.floating]]
@@ -121,6 +121,8 @@ class Batcher(Generic[Item]):
             started = time.perf_counter()
             try:
                 rows = self._run([unit.item for unit in batch])
+                if len(rows) != len(batch):
+                    raise ProviderError(f"{len(rows)} vectors for {len(batch)} texts")
                 for unit, row in zip(batch, rows, strict=True):
                     unit.job.finish(unit.position, row)
             except Exception as error:  # noqa: BLE001 - every caller of the batch gets it

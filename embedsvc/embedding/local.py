@@ -201,12 +201,19 @@ def _folder(model: str, settings: Settings) -> Path:
     if settings.embedding == f"local:{model}" and Path(model).is_dir():
         return Path(model)
     folder = settings.home / "models" / model
-    if not model or set(model) & set("/\\\0") or model.startswith(".") or not folder.is_dir():
+    if not model or set(model) & set("/\\\0") or model.startswith(".") or not _is_folder(folder):
         raise UnknownProvider(
             f"no local model is called {model!r}; use local:{SHIPPED}, or put a "
             f"sentence-transformers folder of that name into the folder models of the home"
         )
     return folder
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _space(model: str, folder: Path) -> Space:

@@ -1,11 +1,8 @@
 """Plain text and Markdown: read as they are, so that offsets are those of the file."""
 
-import re
-
 from embedsvc.errors import InvalidInput
 from embedsvc.ports import Loaded
 
-_HEADING = re.compile(r"\A\s*#\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -29,5 +26,10 @@ class TextLoader:
             raise InvalidInput(
                 f"the file is not {encoding} text: byte {error.start} does not belong there"
             ) from error
-        heading = _HEADING.match(text)
-        return Loaded(text, heading.group(1) if heading else None)
+        return Loaded(text, _heading(text))
+
+
+def _heading(text: str) -> str | None:
+    """The Markdown heading that the text begins with."""
+    line = text.lstrip().partition("\n")[0].strip()
+    return line.strip("#").strip() or None if line.startswith("# ") else None

@@ -198,6 +198,8 @@ class Ingest:
             mine = [one for one in claimed if one.collection == name]
             try:
                 await self._finish(name, mine)
+            except NotFound:  # the collection was deleted, and these go with it
+                continue
             except Exception as error:
                 log.error("pending_work_failed", collection=name, exc_info=error)
                 await self._give_all_back(name, mine)

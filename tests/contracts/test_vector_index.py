@@ -243,17 +243,6 @@ def test_the_index_gives_back_the_vectors_it_holds(index: VectorIndex, run: Run,
     np.testing.assert_array_equal(held, vectors[[0, 32, 49]])
 
 
-def test_what_a_caller_does_with_its_arrays_afterwards_changes_nothing(
-    index: VectorIndex, run: Run, rows: Any
-) -> None:
-    ids, vectors = np.arange(1, 31), rows(30, DIMENSIONS)
-    kept = vectors.copy()
-    run(index.apply(Change(1, ids, vectors, np.empty(0, np.int64))))
-    ids[:], vectors[:] = 999, 0
-    assert run(index.ids()).tolist() == list(range(1, 31))
-    np.testing.assert_array_equal(run(index.vectors(np.arange(1, 31)))[1], kept)
-
-
 def test_reset_forgets_everything_and_ids_can_come_again(
     index: VectorIndex, run: Run, rows: Any
 ) -> None:
