@@ -32,8 +32,10 @@ def served(home: Path, url: str, *, alone: bool) -> Iterator[None]:
         first = alone or _lock(handle, fcntl.LOCK_EX)  # then nobody else is there
         _write(handle, [url] if first else [*_read(handle), url])
         _lock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield
-        _write(handle, [other for other in _read(handle) if other != url])
+        try:
+            yield
+        finally:
+            _write(handle, [other for other in _read(handle) if other != url])
     finally:
         os.close(handle)
 

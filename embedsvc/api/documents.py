@@ -173,7 +173,7 @@ async def get_document(
     "/v1/collections/{collection:str}/documents/{document_id:path}",
     operation_id="patch_document",
     tags=["documents"],
-    responses=documented(404, 413, 415, 507),
+    responses=documented(404, 409, 413, 415, 507),
 )
 async def patch_document(
     collection: FromPath[str],

@@ -103,12 +103,15 @@ def status_of(error: errors.EmbedsvcError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def on_own(_request: Request[Any, Any, Any], error: errors.EmbedsvcError) -> Response[Problem]:
+def on_own(request: Request[Any, Any, Any], error: errors.EmbedsvcError) -> Response[Problem]:
     """Answer with one of our own errors."""
     headers = {}
     if isinstance(error, errors.ProviderBusy) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return problem(status_of(error), error.code, error.detail, headers)
+    status = status_of(error)
+    if status >= 500:
+        log.error("request_failed", path=request.url.path, code=error.code, error=error.detail)
+    return problem(status, error.code, error.detail, headers)
 
 
 def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:

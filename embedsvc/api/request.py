@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 from functools import cache
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from litestar import Request
@@ -13,7 +14,6 @@ from litestar.params import QueryParameter
 
 from embedsvc.errors import Forbidden, InvalidInput, UnsupportedFormat
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PLACE = re.compile(r"^(.*?)(?: - at `\$?(.*?)`)?$", re.DOTALL)
 _LONGEST_SHOWN = 80
 
@@ -44,17 +44,31 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
     point at this machine would come with that name as Host.
     """
     host = request.headers.get("host", "localhost")
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    if name.strip("[]").lower() not in _LOOPBACK:
+    if not _is_here(f"//{host}"):
         raise Forbidden(
             f"Host is {host!r}; without keys the service answers only to localhost and 127.0.0.1",
             code="host_not_allowed",
+        )
+    origin = request.headers.get("origin")
+    if origin is not None and not _is_here(origin):
+        raise Forbidden(
+            f"Origin is {origin!r}; without keys no page of another site may use the service",
+            code="origin_not_allowed",
         )
     known = _query_names(request.route_handler)
     for given in request.query_params:
         if given not in known:
             hint = f"known are {', '.join(sorted(known))}" if known else "none is known here"
             raise InvalidInput(f"unknown query parameter {given[:80]!r}; {hint}")
+
+
+def _is_here(url: str) -> bool:
+    """Whether the address names this machine alone."""
+    try:
+        name = urlsplit(url).hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def path_tail(request: Request[Any, Any, Any], skipped: int) -> str:

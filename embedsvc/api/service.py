@@ -25,13 +25,13 @@ async def health() -> HealthOut:
 @get("/readyz", operation_id="ready", tags=["service"], responses=documented())
 async def ready(service: NamedDependency[Service]) -> Response[ReadyOut | Problem]:
     """Whether everything that requests need is loaded; 503 says what is missing."""
-    degraded = await service.degraded()
     missing = list(service.readiness.missing.values())
     if missing:
         waiting: Response[Any] = problem(
             503, "not_ready", f"not ready: {'; '.join(missing)}", missing=missing
         )
         return waiting
+    degraded = await service.degraded()
     return Response(ReadyOut(status="degraded" if degraded else "ready", degraded=degraded))
 
 

@@ -4,6 +4,7 @@ A sentence's evidence joins its cosine to the question, the question's words it 
 nearness of its chunk. Below `FLOOR` nothing is close enough to be called an answer.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from embedsvc.core.extraction import Candidate, candidates, cosines, rank
@@ -34,7 +35,8 @@ class Extractive:
         self, question: str, sources: Sequence[Source], embed: Embed
     ) -> AsyncIterator[Delta]:
         """Stream the sentences, best first; nothing when none is close enough."""
-        found = candidates(question, [s.chunk.text for s in sources], _MOST_EMBEDDED)
+        texts = [source.chunk.text for source in sources]
+        found = await asyncio.to_thread(candidates, question, texts, _MOST_EMBEDDED)
         if not found:
             return
         asked = (await embed([question], "query"))[0]

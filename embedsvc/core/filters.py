@@ -88,6 +88,14 @@ def parse_filter(raw: Any) -> Filter:
     return _Parser().filter(raw, "filter", 0)
 
 
+def matches_all(where: Filter) -> bool:
+    """Whether the filter says nothing, however it is wrapped, so that everything matches it."""
+    match where:
+        case And(parts) | Or(parts):
+            return all(matches_all(part) for part in parts)
+    return False
+
+
 class _Parser:
     """Counts nodes while it descends, so that a hostile filter is refused early."""
 

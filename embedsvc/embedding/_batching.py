@@ -101,11 +101,6 @@ class Batcher(Generic[Item]):
             self._wake.notify()
         return await asyncio.wrap_future(job.future)
 
-    @property
-    def waiting(self) -> int:
-        """Texts that wait for the model."""
-        return len(self._queries) + len(self._bulk) + len(self._window)
-
     def close(self) -> None:
         """Stop after the call in progress; whoever still waits gets Unavailable."""
         with self._wake:

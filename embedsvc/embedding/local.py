@@ -100,11 +100,6 @@ class LocalBackend:
         if self._batcher is not None:
             await asyncio.to_thread(self._batcher.close)
 
-    @property
-    def waiting(self) -> int:
-        """Texts that wait for the model."""
-        return 0 if self._batcher is None else self._batcher.waiting
-
     def _encoded_blocks(self, text: str) -> Iterator[tuple[int, Any]]:
         """A long text in blocks that end at white space: other threads get their turn between."""
         at = 0
@@ -152,18 +147,23 @@ class _Model:
             import transformers
         except ModuleNotFoundError as error:
             raise _missing(error) from error
+        except (ImportError, OSError) as error:
+            raise ConfigError(f"torch cannot be loaded: {error}") from error
         transformers.utils.logging.disable_progress_bar()
         self._torch = torch
         self._threads = threads or os.cpu_count() or 1
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self.budget = CUDA_BUDGET if self._device == "cuda" else CPU_BUDGET
-        self._model = sentence_transformers.SentenceTransformer(
-            str(folder),
-            device=self._device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        ).eval()
+        try:
+            self._model = sentence_transformers.SentenceTransformer(
+                str(folder),
+                device=self._device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            ).eval()
+        except (ImportError, OSError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"{space.name} cannot be loaded: {error}") from error
         self._padding = self._model.tokenizer.pad_token_id or 0
         self._typed = "token_type_ids" in self._model.tokenizer.model_input_names
 

@@ -217,6 +217,7 @@ class FaissIndex:
 
     async def drop(self) -> None:
         """Reset and let go; the index is not used again."""
+        self._stopping = True  # a merge under way ends at its next step
         await self.reset()
         await self.aclose()
 

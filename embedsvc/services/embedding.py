@@ -20,6 +20,9 @@ from embedsvc.store.store import Store
 CreateBackend = Callable[[str, str, int | None], EmbeddingBackend]
 """(provider, model, dimensions) → backend. Raises UnknownProvider, MissingDependency."""
 
+AT_ONCE = 16
+"""Slices of one request that wait for the model together: enough to sort by length."""
+
 SLICE = 32
 """Texts that are embedded and stored together: what a crash can cost."""
 
@@ -93,10 +96,13 @@ class Embedders:
         there = await self._store.stored_keys(collection.space_id, list(texts))
         missing = [key for key in texts if key not in there]
         slices = [missing[i : i + SLICE] for i in range(0, len(missing), SLICE)]
-        outcomes = await asyncio.gather(
-            *(self._embed_slice(collection.space_id, backend, keys, texts) for keys in slices),
-            return_exceptions=True,
-        )
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def embed_slice(keys: Sequence[bytes]) -> dict[bytes, EmbedsvcError]:
+            async with places:
+                return await self._embed_slice(collection.space_id, backend, keys, texts)
+
+        outcomes = await asyncio.gather(*map(embed_slice, slices), return_exceptions=True)
         failed: dict[bytes, EmbedsvcError] = {}
         for outcome in outcomes:
             if isinstance(outcome, BaseException):

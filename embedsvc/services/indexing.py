@@ -48,7 +48,8 @@ class Replicas:
         """The index of a collection, as it is."""
         key = _key(collection)
         if key not in self._indexes:
-            name = f"collection-{collection.id}-space-{collection.space_id}"
+            # the time too: a new database in the same home must not find the old one's snapshot
+            name = f"{collection.id}-{collection.created_at}-space-{collection.space_id}"
             self._indexes[key] = self._create(name, collection.dimensions)
             self._locks[key] = asyncio.Lock()
         return self._indexes[key]
@@ -56,10 +57,18 @@ class Replicas:
     async def fresh(self, collection: Collection) -> VectorIndex:
         """The index, level with the version of `collection` or later."""
         index = self.of(collection)
-        if await index.version() < collection.version:
-            async with self._locks[_key(collection)]:
-                if await index.version() < collection.version:
-                    await self._catch_up(index, collection)
+        at = await index.version()
+        if at == collection.version:
+            return index
+        async with self._locks[_key(collection)]:
+            at = await index.version()
+            if at > collection.version:
+                collection = await self._store.collection(collection.name)
+            if at > collection.version:  # the database was put back to an earlier state
+                log.warning("index_of_a_later_time", collection=collection.name, index=at)
+                await index.reset()
+            if await index.version() < collection.version:
+                await self._catch_up(index, collection)
         return index
 
     def nudge(self, collection: Collection) -> None:
@@ -83,6 +92,7 @@ class Replicas:
         async with self._locks[_key(collection)]:
             await index.drop()
         del self._indexes[_key(collection)], self._locks[_key(collection)]
+        self._nudged.pop(_key(collection), None)
 
     async def aclose(self) -> None:
         """Stop all background work."""
@@ -109,12 +119,18 @@ class Replicas:
             assert removed is not None
         await self._note_rebuild(index, collection)
         reading: asyncio.Task[Any] | None = self._read(collection, (since, _HIGHEST), upto)
-        while reading is not None:
-            ids, vectors, more = await reading
-            # the next page is read while this one is applied
-            reading = self._read(collection, more, upto) if more else None
-            await index.apply(Change(since if more else upto, ids, vectors, removed))
-            self._on_step("index:page")
+        try:
+            while reading is not None:
+                ids, vectors, more = await reading
+                # the next page is read while this one is applied
+                reading = self._read(collection, more, upto) if more else None
+                # what was replaced goes with the last page, when all that replaces it is there
+                gone = removed[:0] if more else removed
+                await index.apply(Change(since if more else upto, ids, vectors, gone))
+                self._on_step("index:page")
+        finally:
+            if reading is not None:
+                reading.cancel()
         if self._rebuilding.pop(collection.name, None):
             log.info("index_rebuilt", collection=collection.name, version=upto)
 

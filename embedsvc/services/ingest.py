@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from embedsvc.core.filters import And, Filter
+from embedsvc.core.filters import Filter, matches_all
 from embedsvc.core.model import Collection, Document, Prepared
 from embedsvc.core.preparing import Cut, Draft, check_labels, prepare
 from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound, TooLarge
@@ -132,7 +132,7 @@ class Ingest:
         """Delete by ids or by a filter; how many there were, and the version then."""
         if (ids is None) == (where is None):
             raise InvalidInput("ids: send either ids or a filter, and one of them")
-        if isinstance(where, And) and not where.parts:
+        if where is not None and matches_all(where):
             raise InvalidInput(
                 "filter: an empty one matches every document; delete the collection instead",
                 code="invalid_filter",
@@ -198,6 +198,12 @@ class Ingest:
             mine = [one for one in claimed if one.collection == name]
             try:
                 await self._finish(name, mine)
+            except (
+                asyncio.CancelledError
+            ):  # at shutdown: the next start need not wait for the lease
+                for one in mine:
+                    await self._store.release(await self._collections.get(name), one, None, 0)
+                raise
             except NotFound:  # the collection was deleted, and these go with it
                 continue
             except Exception as error:

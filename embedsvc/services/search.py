@@ -130,7 +130,8 @@ class Search:
                 rows.append(unit_rows([query.vector], 1, collection.dimensions, "vector")[0])
             else:
                 rows.append(await self._document(collection, query.document_id or ""))
-        return np.stack(rows), sum(len(backend.token_starts(text)) for text in texts)
+        tokens = await asyncio.to_thread(lambda: sum(len(backend.token_starts(t)) for t in texts))
+        return np.stack(rows), tokens
 
     async def _document(self, collection: Collection, document_id: str) -> Matrix:
         """The mean direction of a document's chunks."""
@@ -149,9 +150,10 @@ class Search:
     ) -> list[tuple[list[Hit], int | None]]:
         """The hits of plain queries, by one search and one look into SQL."""
         k = max(query.offset + query.limit for query in queries)
+        found = await self._nearest(collection, index, vectors, k, None)
         pages = [
             [m for m in matches if query.min_score is None or m.score >= query.min_score]
-            for matches, query in zip(await index.search(vectors, k, None), queries, strict=True)
+            for matches, query in zip(found, queries, strict=True)
         ]
         pages = [
             page[query.offset : query.offset + query.limit]
@@ -173,13 +175,28 @@ class Search:
         narrowed = query.per_document is not None or query.document_id is not None
         k = wanted * 2 + 20 if narrowed else wanted
         while True:
-            matches = (await index.search(vector[None, :], k, within))[0]
+            matches = (await self._nearest(collection, index, vector[None, :], k, within))[0]
             good = [m for m in matches if query.min_score is None or m.score >= query.min_score]
             hits = _narrow(await self._joined(collection, good), query)
             exhausted = len(matches) < k or len(good) < len(matches)
-            if exhausted or not narrowed or len(hits) >= wanted:
+            if exhausted or len(hits) >= wanted:
                 return hits[query.offset : wanted], None if within is None else len(within)
             k *= _WIDEN
+
+    async def _nearest(
+        self,
+        collection: Collection,
+        index: VectorIndex,
+        vectors: Matrix,
+        k: int,
+        within: Ids | None,
+    ) -> list[list[Match]]:
+        """Search the index; again, if it was thrown away meanwhile to be rebuilt."""
+        while True:
+            found = await index.search(vectors, k, within)
+            if await index.version() >= collection.version:
+                return found
+            index = await self._replicas.fresh(collection)
 
     async def _joined(self, collection: Collection, matches: Sequence[Match]) -> list[Hit]:
         """Matches with their rows; one whose row is gone is dropped."""

@@ -102,6 +102,9 @@ class Service:
         except EmbedsvcError as error:
             self.readiness.failed[name] = f"{name}: {error.detail}"
             log.error("start_step_failed", step=name, error=error.detail)
+        except Exception as error:
+            self.readiness.failed[name] = f"{name}: an unexpected error; the log has it"
+            log.error("start_step_failed", step=name, exc_info=error)
         finally:
             self.readiness.missing.pop(name, None)
 

@@ -74,9 +74,9 @@ class Verify:
             mismatched += held_ids[wrong].tolist()
         known = np.concatenate(seen) if seen else np.empty(0, dtype=np.int64)
         orphaned = np.setdiff1d(await index.ids(), known).tolist()
-        if missing or orphaned or mismatched:
-            missing, orphaned, mismatched = await self._lasting(
-                collection, index, missing, orphaned, mismatched
+        if missing or orphaned or mismatched or vectorless:
+            missing, orphaned, mismatched, vectorless = await self._lasting(
+                collection, missing, orphaned, mismatched, vectorless
             )
         return Verified(
             collection=collection.name,
@@ -92,19 +92,21 @@ class Verify:
     async def _lasting(
         self,
         collection: Collection,
-        index: VectorIndex,
         missing: list[int],
         orphaned: list[int],
         mismatched: list[int],
-    ) -> tuple[list[int], list[int], list[int]]:
+        vectorless: list[int],
+    ) -> tuple[list[int], list[int], list[int], list[int]]:
         """Those faults that are still there once the index has caught up with later writes."""
         current = await self._store.collection(collection.name)
         index = await self._replicas.fresh(current)
         held = set((await index.ids()).tolist())
-        suspects = sorted({*missing, *orphaned, *mismatched})
+        suspects = sorted({*missing, *orphaned, *mismatched, *vectorless})
+        rows = await self._store.chunks(current.id, vectorless)
         there = set((await self._store.chunk_vectors(current, suspects))[0].tolist())
         return (
             [i for i in missing if i in there and i not in held],
             [i for i in orphaned if i in held and i not in there],
             [i for i in mismatched if i in held and i in there],
+            [i for i in vectorless if i in rows and i not in there],
         )

@@ -140,6 +140,10 @@ class Database:
         """Commit the group; if the database itself objects, each write gets its own commit."""
         try:
             outcomes = self._transaction(lambda connection: self._run(connection, group))
+        except Unavailable as error:  # locked or gone: it would be so for each of them too
+            for write in group:
+                write.future.set_exception(error)
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting caller gets it
             if len(group) == 1:
                 group[0].future.set_exception(error)

@@ -258,26 +258,6 @@ class Store:
 
         return await self._db.read(work)
 
-    async def vectors(self, space_id: int, keys: Sequence[bytes], dimensions: int) -> Matrix:
-        """Shape (len(keys), dimensions), in their order. Raises NotFound when one is missing."""
-
-        def work(tx: Connection) -> dict[bytes, bytes]:
-            found: dict[bytes, bytes] = {}
-            for some in _slices(keys):
-                rows = tx.execute(
-                    select(t.vector.c.key, t.vector.c.data).where(
-                        t.vector.c.space_id == space_id, t.vector.c.key.in_(some)
-                    )
-                )
-                found.update({row.key: row.data for row in rows})
-            return found
-
-        found = await self._db.read(work)
-        missing = [key for key in keys if key not in found]
-        if missing:
-            raise NotFound(f"{len(missing)} vectors are not stored", code="vector_not_found")
-        return from_blobs([found[key] for key in keys], dimensions)
-
     async def add_vectors(self, space_id: int, keys: Sequence[bytes], vectors: Matrix) -> None:
         """Store vectors under their keys; a key that is there keeps its vector."""
         rows = [
@@ -515,6 +495,11 @@ class Store:
             row = tx.execute(select(*_document_columns(text=False)).where(mine)).first()
             if row is None:
                 raise _no_document(document_id, name)
+            if row.status == "pending":  # what is pending would take the change back
+                raise Conflict(
+                    f"document {document_id!r} is pending; change it once it is indexed",
+                    code="document_pending",
+                )
             new_title = row.title if title is None else title
             new_metadata = row.metadata if metadata is None else dict(metadata)
             tx.execute(
@@ -586,7 +571,7 @@ class Store:
                 )
             ]
 
-        return _to_vectors(await self._db.read(work), collection.dimensions)
+        return await self._db.read(lambda tx: _to_vectors(work(tx), collection.dimensions))
 
     async def document_vectors(self, collection: Collection, document_id: str) -> Matrix:
         """The vectors of a document's chunks, in order. Raises NotFound."""
@@ -666,9 +651,12 @@ class Store:
                 )
             )
 
-        rows = await self._db.read(work)
-        more = (rows[-1].version, rows[-1].id) if len(rows) == limit else None
-        return *_to_vectors(rows, collection.dimensions), more
+        def page(tx: Connection) -> tuple[Ids, Matrix, tuple[int, int] | None]:
+            rows = work(tx)
+            more = (rows[-1].version, rows[-1].id) if len(rows) == limit else None
+            return *_to_vectors(rows, collection.dimensions), more
+
+        return await self._db.read(page)
 
     async def chunk_ids(self, collection_id: int, after: int, limit: int) -> Ids:
         """Ids of chunks above `after`, ascending, whether they have a vector or not."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedsvc.embedding._batching import Batcher
-from embedsvc.errors import Unavailable
+from embedsvc.errors import ProviderError, Unavailable
 
 Run = Callable[[Any], Any]
 
@@ -154,7 +154,6 @@ def test_work_whose_caller_went_away_is_not_done(
 
     run(work())
     assert model.order == [1, 2]
-    assert batcher.waiting == 0
 
 
 def test_a_caller_that_goes_away_during_the_call_harms_nobody(
@@ -203,7 +202,7 @@ def test_a_model_that_answers_with_a_wrong_number_of_rows_leaves_nobody_waiting(
     model.trouble = lambda items: np.zeros((rows, 1)) if 3 in items else None
 
     async def work() -> None:
-        with pytest.raises(ValueError, match="argument"):
+        with pytest.raises(ProviderError):
             await asyncio.wait_for(batcher.submit([3, 3], "document"), 5)
         assert (await asyncio.wait_for(batcher.submit([4], "document"), 5))[0, 0] == 4
 
@@ -238,4 +237,3 @@ def test_closing_fails_those_who_wait_and_refuses_those_who_come(
 def test_closing_twice_is_no_error(batcher: Batcher[int]) -> None:
     batcher.close()
     batcher.close()
-    assert batcher.waiting == 0
