@@ -1,6 +1,5 @@
 """Serve the application over HTTP."""
 
-import ctypes
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -21,13 +20,11 @@ log = structlog.get_logger(__name__)
 
 _GRACE_SECONDS = 10
 _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that they close it
-_M_MMAP_THRESHOLD = -3
 
 
 def run(settings: Settings, build: Callable[[Settings], Service] = build_service) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError before anything is opened."""
     configure(settings.log_level)
-    _give_large_blocks_back()
     _refuse_open_address(settings.host)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
@@ -45,17 +42,6 @@ def run(settings: Settings, build: Callable[[Settings], Service] = build_service
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def _give_large_blocks_back() -> None:
-    """Let glibc return blocks above 1 MB to the system when they are freed.
-
-    By itself it raises that limit with every large block freed, up to 32 MB, and what was read to
-    fill an index would then stay with the process. Other C libraries have no such call.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def _listen(host: str, port: int) -> socket.socket:
