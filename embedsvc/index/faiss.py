@@ -413,9 +413,12 @@ class _Files:
 
     def own(self) -> bool:
         """Whether this process keeps the snapshot: the first that asks does, until it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder.with_suffix(".lock")
+        if self._lock is not None and not _is_same_file(self._lock, file):
+            self.release()  # somebody deleted the folder: another process may hold it anew
         if self._lock is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -480,7 +483,7 @@ class _Files:
         """Delete the snapshot, if it is this process that keeps it."""
         if self.folder.is_dir() and self.own():
             for file in sorted(self.folder.iterdir(), key=lambda f: f.suffix != ".manifest"):
-                file.unlink()
+                file.unlink(missing_ok=True)
         self._written.clear()
 
     def _read(self, file: Path) -> State:
@@ -543,11 +546,18 @@ class _Files:
         manifests = sorted(self.folder.glob("*.manifest"), reverse=True)
         kept = {name for file in manifests[:_KEPT_MANIFESTS] for name in _segments_of(file)}
         for file in manifests[_KEPT_MANIFESTS:]:
-            file.unlink()
+            file.unlink(missing_ok=True)
         for file in self.folder.iterdir():
             if file.suffix != ".manifest" and file.stem not in kept:
-                file.unlink()
+                file.unlink(missing_ok=True)
         self._written = {name: digest for name, digest in self._written.items() if name in kept}
+
+
+def _is_same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _segments_of(manifest: Path) -> list[str]:
