@@ -71,6 +71,7 @@ def _connect(
     settings: Settings, database: Database, engine: CreateEngine, on_step: Step
 ) -> Service:
     plugins.load("chat", settings.chat.partition(":")[0])
+    plugins.load("embedding", settings.embedding.partition(":")[0])
 
     def create_index(name: str, dimensions: int) -> VectorIndex:
         return engine(name, dimensions, settings.home / "index" / name, on_step)

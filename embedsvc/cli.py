@@ -23,9 +23,15 @@ _SUFFIXES = {".txt", ".text", ".md", ".markdown", ".rst"}
 Json = dict[str, Any]
 
 
+def _folder(_context: click.Context, _option: click.Parameter, given: str | None) -> Path | None:
+    if given == "":
+        raise click.BadParameter("it is empty; name a folder")
+    return None if given is None else Path(given)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="embedsvc")
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of database and snapshots.")
+@click.option("--home", callback=_folder, help="Folder of database and snapshots.")
 @click.option("--server", help="Address of a running service, such as http://127.0.0.1:8000.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON answer of the service.")
 @click.pass_context
@@ -34,14 +40,14 @@ def cli(context: click.Context, home: Path | None, server: str | None, as_json: 
     context.obj = {"home": home, "server": server, "json": as_json}
 
 
-_home = click.option("--home", "home_", type=click.Path(path_type=Path), hidden=True)
+_home = click.option("--home", "home_", callback=_folder, hidden=True)
 _json = click.option("--json", "json_", is_flag=True, help="Print the JSON answer.")
 
 
 @cli.command()
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 for a free one.  [default: 8000]")
-@click.option("--home", "home_", type=click.Path(path_type=Path), help="Folder of all data.")
+@click.option("--home", "home_", callback=_folder, help="Folder of all data.")
 @click.pass_obj
 def serve(options: Json, host: str | None, port: int | None, home_: Path | None) -> None:
     """Serve the REST API."""

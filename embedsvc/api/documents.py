@@ -67,6 +67,7 @@ async def add_documents(
 @post(
     "/v1/collections/{collection:str}/files",
     operation_id="add_files",
+    opt={"media_type": "multipart/form-data"},
     tags=["documents"],
     status_code=200,
     responses=documented(409, 413, 415, 502, 504, 507) | also(202, AddedOut),

@@ -32,7 +32,9 @@ class StrictRequest(Request[Any, Any, Any]):
         try:
             return _decoder(self.route_handler).decode(body)
         except msgspec.ValidationError as error:
-            raise InvalidInput(_explain(str(error), body)) from error
+            detail = _explain(str(error), body)
+            code = "invalid_filter" if detail.startswith("filter:") else None
+            raise InvalidInput(detail, code=code) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"the body is not JSON: {error}") from error
 
@@ -54,6 +56,11 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         raise Forbidden(
             f"Origin is {origin!r}; without keys no page of another site may use the service",
             code="origin_not_allowed",
+        )
+    wanted = request.route_handler.opt.get("media_type")
+    if wanted is not None and request.content_type[0] != wanted:
+        raise UnsupportedFormat(
+            f"Content-Type is {request.content_type[0] or 'missing'}; send {wanted}"
         )
     known = _query_names(request.route_handler)
     for given in request.query_params:

@@ -102,6 +102,15 @@ class Ingest:
         A bad document fails alone. Raises InvalidInput for a request that is bad as a whole.
         """
         self._check_request(drafts)
+        while True:
+            try:
+                return await self._add_once(name, drafts, wait, idempotency_key)
+            except NotFound:  # deleted while the texts were embedded: the write makes it again
+                log.info("collection_deleted_meanwhile", collection=name)
+
+    async def _add_once(
+        self, name: str, drafts: Sequence[Draft], wait: Wait, idempotency_key: str | None
+    ) -> Added:
         collection = await self._collections.get_or_create(name)
         if idempotency_key is None:
             return await self._add(collection, drafts, wait, None)
