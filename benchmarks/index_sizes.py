@@ -168,7 +168,7 @@ async def in_process(home: Path, rounds: int) -> Json:
             queries = clustered(QUERIES, seed=2)
             searches = [await timed(index.search(row[None, :], LIMIT, None)) for row in queries]
             await index.save()  # nothing is left to be read from SQL at a restart
-        folder = next((home / "index").iterdir())
+        folder = next(entry for entry in (home / "index").iterdir() if entry.is_dir())
         segments = segment_files(folder)
         snapshot_bytes = sum(file.stat().st_size for file in segments)
         snapshot = await ready_in_turns(service, collection, rounds, segments)

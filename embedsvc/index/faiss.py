@@ -51,8 +51,8 @@ _BUILD_STEP = 2_048  # vectors between two looks at whether the index is being c
 class Limits:
     """When things happen, in vectors; tests shrink them so that every edge is met.
 
-    The defaults come from `benchmarks/index_sizes.py` on two cores: a flat search of 131,072
-    vectors takes about as long as embedding the query; HNSW beyond that stays below a millisecond.
+    On two cores a flat search of 100,000 vectors takes about as long as embedding the query
+    (`benchmarks/index_sizes.py`), so the graph begins beyond that.
     """
 
     seal: int = 4_096
