@@ -30,23 +30,20 @@ async def ask(
 ) -> Response[AnswerOut]:
     """Answer a question from a collection, with citations that were checked."""
     _refuse_unbuilt(data)
-    events = service.ask.stream(
-        collection,
-        data.question,
-        model=data.model,
-        limit=data.limit,
-        where=None if data.filter is None else parse_filter(data.filter),
-    )
-    if data.stream:
-        first = await anext(events)  # what is wrong with the request shows here, as a status
-        streamed: Response[AnswerOut] = Stream(  # type: ignore[assignment]
-            _server_sent(first, events), media_type="text/event-stream", status_code=200
+    where = None if data.filter is None else parse_filter(data.filter)
+    if not data.stream:
+        answer = await service.ask.ask(
+            collection, data.question, model=data.model, limit=data.limit, where=where
         )
-        return streamed
-    async for event in events:
-        last = event
-    assert isinstance(last, Answer)
-    return Response(answer_out(last))
+        return Response(answer_out(answer))
+    events = service.ask.stream(
+        collection, data.question, model=data.model, limit=data.limit, where=where
+    )
+    first = await anext(events)  # what is wrong with the request shows here, as a status
+    streamed: Response[AnswerOut] = Stream(  # type: ignore[assignment]
+        _server_sent(first, events), media_type="text/event-stream", status_code=200
+    )
+    return streamed
 
 
 def _refuse_unbuilt(data: AskIn) -> None:

@@ -163,7 +163,7 @@ async def get_document(
         raise InvalidInput(f"include: {sorted(unknown)[0]!r}; known are text and chunks")
     checked = (await service.collections.get(collection)).name
     document, chunks = await service.store.document(
-        checked, _id(request, document_id), text="text" in wanted, chunks="chunks" in wanted
+        checked, _id(request), text="text" in wanted, chunks="chunks" in wanted
     )
     return document_out(
         document, text="text" in wanted, chunks=chunks if "chunks" in wanted else None
@@ -184,9 +184,7 @@ async def patch_document(
     service: NamedDependency[Service],
 ) -> DocumentOut:
     """Change title or metadata; the text is not embedded again."""
-    changed = await service.ingest.patch(
-        collection, _id(request, document_id), data.title, data.metadata
-    )
+    changed = await service.ingest.patch(collection, _id(request), data.title, data.metadata)
     return document_out(changed)
 
 
@@ -203,7 +201,7 @@ async def delete_document(
     service: NamedDependency[Service],
 ) -> None:
     """Delete one document."""
-    await service.ingest.delete(collection, _id(request, document_id))
+    await service.ingest.delete(collection, _id(request))
 
 
 @post(
@@ -237,7 +235,7 @@ async def diff_documents(
     return DiffOut(**await service.ingest.diff(collection, theirs))
 
 
-def _id(request: Request[Any, Any, Any], _routed: str) -> str:
+def _id(request: Request[Any, Any, Any]) -> str:
     """The id exactly as it was sent; what was routed has lost some of its slashes."""
     return path_tail(request, skipped=4)  # v1, collections, {collection}, documents
 

@@ -207,9 +207,7 @@ class Ingest:
             mine = [one for one in claimed if one.collection == name]
             try:
                 await self._finish(name, mine)
-            except (
-                asyncio.CancelledError
-            ):  # at shutdown: the next start need not wait for the lease
+            except asyncio.CancelledError:  # the next start need not wait for the lease to end
                 for one in mine:
                     await self._store.release(await self._collections.get(name), one, None, 0)
                 raise
