@@ -1,11 +1,14 @@
 """The composition root: the one place that names concrete classes and puts them together."""
 
+import asyncio
+import inspect
 import mimetypes
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -19,17 +22,28 @@ from embedsvc.api import ask, collections, documents, search, service
 from embedsvc.api.errors import on_http, on_own, on_unexpected
 from embedsvc.api.metrics import measured
 from embedsvc.api.request import StrictRequest, check_request
-from embedsvc.errors import ConfigError, EmbedsvcError, UnknownProvider
-from embedsvc.ports import Answerer, EmbeddingBackend, Loader, Step, VectorIndex, no_step
+from embedsvc.core.spec import Spec, parse_spec
+from embedsvc.errors import ConfigError, EmbedsvcError, Forbidden
+from embedsvc.ports import (
+    Answerer,
+    EmbeddingBackend,
+    Loader,
+    Reranker,
+    Step,
+    VectorIndex,
+    no_step,
+)
 from embedsvc.services.ask import Ask
 from embedsvc.services.collections import Collections
-from embedsvc.services.embedding import Embedders
+from embedsvc.services.embed import Embed
+from embedsvc.services.embedding import CreateBackend, Embedders
 from embedsvc.services.files import Files
-from embedsvc.services.indexing import Replicas
+from embedsvc.services.indexing import PAGE, Replicas
 from embedsvc.services.ingest import Ingest
+from embedsvc.services.retrying import Retrying
 from embedsvc.services.search import Search
 from embedsvc.services.service import Service
-from embedsvc.services.similarity import Similarity
+from embedsvc.services.usage import Meter, read_prices
 from embedsvc.services.verify import Verify
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database
@@ -50,35 +64,48 @@ CreateEngine = Callable[[str, int, Path, Step], VectorIndex]
 
 
 def build_service(
-    settings: Settings, on_step: Step = no_step, engine: CreateEngine | None = None
+    settings: Settings,
+    on_step: Step = no_step,
+    engine: CreateEngine | None = None,
+    create: CreateBackend | None = None,
+    page: int = PAGE,
 ) -> Service:
     """Open the database (creating its tables when new) and connect the services to it.
 
-    `engine` takes the place of the one that the settings name. Raises ConfigError when a setting
-    names nothing, or the database is of another version.
+    `engine` takes the place of the one that the settings name, and `create` that of every embedding
+    backend; an index catches up in pages of so many chunks. Raises ConfigError when a setting names
+    nothing, or the database is of another version.
     """
     database = Database(settings.url, synchronous=settings.synchronous, on_step=on_step)
     try:
         ensure_current(database, settings.shipped / "alembic")
         make = engine or plugins.load("index", settings.index).create
-        return _connect(settings, database, make, on_step)
+        return _connect(settings, database, make, create, on_step, page)
     except BaseException:
         database.close()
         raise
 
 
 def _connect(
-    settings: Settings, database: Database, engine: CreateEngine, on_step: Step
+    settings: Settings,
+    database: Database,
+    engine: CreateEngine,
+    create: CreateBackend | None,
+    on_step: Step,
+    page: int,
 ) -> Service:
     plugins.load("chat", settings.chat.partition(":")[0])
-    plugins.load("embedding", settings.embedding.partition(":")[0])
+    if create is None:
+        plugins.load("embedding", parse_spec(settings.embedding).provider)
 
     def create_index(name: str, dimensions: int) -> VectorIndex:
         return engine(name, dimensions, settings.home / "index" / name, on_step)
 
     store = Store(database)
-    embedders = Embedders(store, partial(create_backend, settings))
-    replicas = Replicas(store, create_index, on_step)
+    retrying = Retrying(settings.provider_timeout, settings.provider_deadline)
+    meter = Meter(store, read_prices(settings.prices))
+    embedders = Embedders(store, create or partial(create_backend, settings), retrying, meter)
+    replicas = Replicas(store, create_index, on_step, page)
     named = Collections(store, embedders, replicas, settings.embedding)
     ingest = Ingest(
         store,
@@ -101,20 +128,40 @@ def _connect(
         files=Files(ingest, _loaders()),
         search=found,
         ask=Ask(named, embedders, found, partial(create_answerer, settings), settings.chat),
-        similarity=Similarity(embedders, settings.embedding),
+        embed=Embed(embedders, settings.embedding),
         verify=Verify(store, named, replicas),
     )
 
 
-def create_backend(
-    settings: Settings, provider: str, model: str, dimensions: int | None
-) -> EmbeddingBackend:
-    """The embedding backend of `provider:model`. Raises UnknownProvider."""
-    module = plugins.load("embedding", provider)
-    if not hasattr(module, "create"):
-        raise UnknownProvider(f"no embedding is called {provider!r}")
-    made: EmbeddingBackend = module.create(model, settings, dimensions)
+async def create_backend(settings: Settings, spec: Spec) -> EmbeddingBackend:
+    """The embedding backend of a spec. Raises UnknownProvider; Forbidden when offline."""
+    made: EmbeddingBackend = await _create("embedding", settings, spec)
     return made
+
+
+async def create_reranker(settings: Settings, spec: Spec) -> Reranker:
+    """The reranker of a spec. Raises UnknownProvider; Forbidden when offline."""
+    made: Reranker = await _create("reranking", settings, spec)
+    return made
+
+
+async def _create(kind: plugins.Kind, settings: Settings, spec: Spec) -> Any:
+    """What `create` of the module makes, whether it is plain or a coroutine."""
+    module = await asyncio.to_thread(plugins.load, kind, spec.provider)
+    if settings.offline and (where := destination(module, settings, spec)) is not None:
+        raise Forbidden(
+            f"{spec} would send texts to {where}, and EMBEDSVC_OFFLINE is set: use a model on this "
+            "machine, or unset it",
+            code="offline",
+        )
+    made = await asyncio.to_thread(module.create, spec, settings)
+    return await made if inspect.isawaitable(made) else made
+
+
+def destination(module: Any, settings: Settings, spec: Spec) -> str | None:
+    """Where texts are sent; None when they stay here. A module that does not say may send them."""
+    told = getattr(module, "destination", None)
+    return "an unknown place" if told is None else told(spec, settings)
 
 
 def create_answerer(settings: Settings, spec: str) -> Answerer:

@@ -16,7 +16,8 @@
     └ ProviderError       a model provider failed
       ├ ProviderBusy      over its rate limit; may carry retry_after
       ├ ProviderTimeout   did not answer in time
-      └ ProviderRejected  refused the request itself
+      ├ ProviderDenied    does not accept the key, or has no such model
+      └ ProviderRejected  refused the texts of the request
 
 No class here knows HTTP: `embedsvc.api.errors` holds the one table of status codes.
 """
@@ -148,8 +149,19 @@ class ProviderTimeout(ProviderError):
     code = "provider_timeout"
 
 
+class ProviderDenied(ProviderError):
+    """The provider does not accept the key, or has no such model; no text is at fault."""
+
+    code = "provider_denied"
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed later."""
+        return False
+
+
 class ProviderRejected(ProviderError):
-    """The provider refuses the request itself; trying again does not help."""
+    """The provider refuses what it was sent; trying again does not help."""
 
     code = "provider_rejected"
 

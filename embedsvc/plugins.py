@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from embedsvc.errors import MissingDependency, UnknownProvider
 
-Kind = Literal["embedding", "index", "chat", "loaders"]
+Kind = Literal["embedding", "reranking", "index", "chat", "loaders"]
 
 
 def names(kind: Kind) -> list[str]:

@@ -17,10 +17,39 @@ def no_step(_name: str) -> None:
     """The step hook of a service in use: does nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How calls are best made: the most texts and tokens in one, and how many run at once.
+
+    `remote` is a backend behind a network: its calls are repeated, and its space may change.
+    """
+
+    texts: int = 32
+    tokens: int | None = None
+    at_once: int = 16
+    remote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a backend made of texts: `rows` of shape (texts, dimensions), in their order.
+
+    `tokens` is what the provider counted, and will bill; None where it does not say.
+    """
+
+    rows: NDArray[np.floating]
+    tokens: int | None = None
+
+
 class EmbeddingBackend(Protocol):
-    """Turns texts into vectors of one space. Cheap to create; loads its model in `warm`."""
+    """Turns texts into vectors of one space. Cheap to create; loads its model in `warm`.
+
+    Its module offers `create(spec, settings)`, plain or a coroutine, and
+    `destination(spec, settings)`: the address that texts are sent to, None when they stay here.
+    """
 
     space: Space
+    calls: Calls
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         """Shape (tokens,): the character offset at which each token of `text` begins."""
@@ -30,8 +59,23 @@ class EmbeddingBackend(Protocol):
         """Load what `embed` needs; returns at once when that is done. Raises ConfigError."""
         ...
 
-    async def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.floating]:
-        """Shape (len(texts), space.dimensions), in the order of `texts`. Raises ProviderError."""
+    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+        """One call, within `calls`; not retried here. Raises ProviderError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of threads, connections and memory."""
+        ...
+
+
+class Reranker(Protocol):
+    """Scores texts by how well they answer a query. Created like an EmbeddingBackend."""
+
+    name: str
+    calls: Calls
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.floating]:
+        """Shape (len(texts),): relevance from 0 to 1, higher is better. Raises ProviderError."""
         ...
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ Sources, the first that names a setting wins: the command line, the environment,
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -40,6 +40,7 @@ class Settings:
     )
     index: str = _setting("faiss", "vector index: faiss or exact")
     embedding: str = _setting("local:all-MiniLM-L6-v2", "embedding of new collections")
+    rerank: str = _setting("cosine", "reranker when a request names none")
     chat: str = _setting("extractive", "what answers questions")
     offline: bool = _setting(False, "refuse every backend that would send text off the machine")
     log_level: str = _setting(
@@ -52,9 +53,21 @@ class Settings:
         ("full", "normal"),
     )
     threads: int = _setting(0, "threads of the local model; 0: one for each processor")
+    provider_timeout: int = _setting(60, "seconds after which one call of a provider is given up")
+    provider_deadline: int = _setting(
+        180, "seconds for a call of a provider with all its repetitions and waits"
+    )
+    prices: str = _setting("", "TOML file with prices that come before those in the package")
     max_body_mb: int = _setting(64, "largest request body, in MB")
     max_document_chars: int = _setting(5_000_000, "longest text of one document, in characters")
     max_documents: int = _setting(1_000, "most documents in one request")
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The other variables of the environment: keys and addresses of providers."""
+
+    def variable(self, name: str) -> str | None:
+        """A variable of a provider, such as OPENAI_API_KEY; None when unset or empty."""
+        return self.variables.get(name) or None
 
     @property
     def url(self) -> str:
@@ -75,6 +88,9 @@ class Settings:
         return checkout if checkout.is_dir() else self.shipped / "samples"
 
 
+_SETTINGS = [item for item in fields(Settings) if "about" in item.metadata]
+
+
 def read_settings(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
@@ -91,14 +107,15 @@ def read_settings(
     found.update(_known(_prefixed(dotenv_values(folder / ".env")), ".env"))
     found.update(_known(_prefixed(environment), "the environment"))
     found.update({name: value for name, value in overrides.items() if value is not None})
-    return _checked(found)
+    others = {**_others(dotenv_values(folder / ".env")), **_others(environment)}
+    return replace(_checked(found), variables=others)
 
 
 def describe() -> list[tuple[str, str, str]]:
     """Rows of (variable, default, meaning), for the documentation."""
     return [
         (PREFIX + item.name.upper(), _shown(item.default), item.metadata["about"])
-        for item in fields(Settings)
+        for item in _SETTINGS
     ]
 
 
@@ -123,8 +140,12 @@ def _prefixed(values: Mapping[str, str | None]) -> dict[str, str]:
     }
 
 
+def _others(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value and not name.startswith(PREFIX)}
+
+
 def _known(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    known = [item.name for item in fields(Settings)]
+    known = [item.name for item in _SETTINGS]
     for name in values:
         if name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0.5)
@@ -138,7 +159,7 @@ def _checked(found: Mapping[str, Any]) -> Settings:
     settings = Settings(
         **{name: _convert(name, value, types[name]) for name, value in found.items()}
     )
-    for item in fields(Settings):
+    for item in _SETTINGS:
         choices, value = item.metadata["choices"], getattr(settings, item.name)
         if choices and value not in choices:
             raise ConfigError(

@@ -14,22 +14,14 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from embedsvc import plugins
-from embedsvc.app import create_backend
+from embedsvc.app import build_service, create_backend
 from embedsvc.core.model import Role, Space
+from embedsvc.core.spec import Spec, parse_spec
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.embedding.hash import HashBackend
-from embedsvc.ports import Step, no_step
-from embedsvc.services.ask import Ask
-from embedsvc.services.collections import Collections
-from embedsvc.services.embedding import CreateBackend, Embedders
-from embedsvc.services.files import Files
-from embedsvc.services.indexing import Replicas
-from embedsvc.services.ingest import Ingest
-from embedsvc.services.search import Search
+from embedsvc.ports import Answer, Calls, Step, no_step
+from embedsvc.services.embedding import CANARIES
 from embedsvc.services.service import Service
-from embedsvc.services.similarity import Similarity
-from embedsvc.services.verify import Verify
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database
 from embedsvc.store.migrations import migrate
@@ -199,6 +191,9 @@ def either_settings(request: pytest.FixtureRequest, settings: Settings) -> Setti
     return replace(settings, database_url=made.fresh())
 
 
+_CANARIES = {text for _, text in CANARIES}
+
+
 @dataclass
 class Scripted:
     """An embedding backend that counts what it embeds, and fails where a test says so.
@@ -210,7 +205,8 @@ class Scripted:
     revision: str = ""
     max_tokens: int | None = None
     trouble: Callable[[Sequence[str]], Any] = lambda _texts: None
-    calls: list[list[str]] = field(default_factory=list)
+    made: list[list[str]] = field(default_factory=list)
+    calls: Calls = Calls()
     warmed: int = 0
 
     def __post_init__(self) -> None:
@@ -221,7 +217,7 @@ class Scripted:
 
     @property
     def embedded(self) -> list[str]:
-        return [text for call in self.calls for text in call]
+        return [text for call in self.made for text in call if text not in _CANARIES]
 
     def token_starts(self, text: str) -> Any:
         return approximate_starts(text)
@@ -230,9 +226,10 @@ class Scripted:
         self.warmed += 1
 
     async def embed(self, texts: Sequence[str], role: Role) -> Any:
-        self.calls.append(list(texts))
+        if not _CANARIES.issuperset(texts):
+            self.made.append(list(texts))
         other = self.trouble(texts)
-        return await self.inner.embed(texts, role) if other is None else other
+        return await self.inner.embed(texts, role) if other is None else Answer(other)
 
     async def aclose(self) -> None:
         pass
@@ -241,50 +238,6 @@ class Scripted:
 @pytest.fixture
 def scripted() -> type[Scripted]:
     return Scripted
-
-
-def connect(
-    settings: Settings, create: CreateBackend, on_step: Step = no_step, page: int = 16_384
-) -> Service:
-    """A service as the application connects it, around the embedding backends of a test."""
-    database = Database(settings.url, synchronous=settings.synchronous)
-    engine = plugins.load("index", settings.index)
-
-    def create_index(name: str, dimensions: int) -> Any:
-        return engine.create(name, dimensions, settings.home / "index" / name)
-
-    store = Store(database)
-    embedders = Embedders(store, create)
-    replicas = Replicas(store, create_index, on_step, page)
-    collections = Collections(store, embedders, replicas, settings.embedding)
-    ingest = Ingest(
-        store,
-        collections,
-        embedders,
-        replicas,
-        most_characters=settings.max_document_chars,
-        most_documents=settings.max_documents,
-    )
-    search = Search(store, collections, embedders, replicas)
-    loaders = [plugins.load("loaders", name).create() for name in plugins.names("loaders")]
-
-    def answerer(spec: str) -> Any:
-        return plugins.load("chat", spec).create("", settings)
-
-    return Service(
-        settings=settings,
-        database=database,
-        store=store,
-        embedders=embedders,
-        replicas=replicas,
-        collections=collections,
-        ingest=ingest,
-        files=Files(ingest, loaders),
-        search=search,
-        ask=Ask(collections, embedders, search, answerer, settings.chat),
-        similarity=Similarity(embedders, settings.embedding),
-        verify=Verify(store, collections, replicas),
-    )
 
 
 Opened = Callable[..., Any]
@@ -307,10 +260,10 @@ def opened(settings: Settings) -> Opened:
     ) -> AsyncIterator[Service]:
         chosen = of or settings
 
-        def create(provider: str, model: str, dimensions: int | None) -> Any:
-            return backend or create_backend(chosen, provider, model, dimensions)
+        async def create(spec: Spec) -> Any:
+            return backend or await create_backend(chosen, spec)
 
-        made = connect(chosen, create, on_step, page)
+        made = build_service(chosen, on_step, create=create, page=page)
         try:
             yield made
         finally:
@@ -327,8 +280,8 @@ def opened(settings: Settings) -> Opened:
 @pytest.fixture(scope="session")
 def local_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The shipped model, loaded once for all tests."""
-    made = create_backend(
-        Settings(home=tmp_path_factory.mktemp("models")), "local", "all-MiniLM-L6-v2", None
+    made = asyncio.run(
+        create_backend(Settings(home=tmp_path_factory.mktemp("models")), parse_spec(LOCAL))
     )
     asyncio.run(made.warm())
     yield made
@@ -341,6 +294,7 @@ class Shared:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.space = inner.space
+        self.calls = inner.calls
 
     def token_starts(self, text: str) -> Any:
         return self._inner.token_starts(text)

@@ -8,7 +8,14 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from embedsvc.core.citations import Citation
-from embedsvc.core.model import Chunk, Chunking, Document, FieldType, Strategy
+from embedsvc.core.model import (
+    Chunk,
+    Chunking,
+    Document,
+    FieldType,
+    Strategy,
+    Truncated,
+)
 from embedsvc.core.preparing import Draft, DraftChunk
 from embedsvc.services.ask import Answer
 from embedsvc.services.collections import Described
@@ -178,6 +185,14 @@ class DocumentError(Answered, omit_defaults=True):
     transient: bool
 
 
+class TruncatedOut(Answered):
+    """A text (or chunk) of which the model read only a part: `kept` of its `tokens`."""
+
+    index: int
+    tokens: int
+    kept: int
+
+
 class OutcomeOut(Answered):
     """What became of one document."""
 
@@ -186,14 +201,15 @@ class OutcomeOut(Answered):
     chunks: int
     embedded: int
     cached: int
-    truncated: int | UnsetType = UNSET
+    truncated: list[TruncatedOut] | UnsetType = UNSET
     error: DocumentError | UnsetType = UNSET
 
 
 class UsageOut(Answered):
-    """What was embedded for a request."""
+    """What was embedded for a request, and its price where that is known."""
 
     tokens: int
+    cost_usd: float | UnsetType = UNSET
 
 
 class AddedOut(Answered):
@@ -204,12 +220,22 @@ class AddedOut(Answered):
     usage: UsageOut
 
 
+def usage_out(tokens: int, cost_usd: float | None) -> UsageOut:
+    """What was embedded; without a cost where no price is known."""
+    return UsageOut(tokens=tokens, cost_usd=UNSET if cost_usd is None else cost_usd)
+
+
+def truncated_out(truncated: Sequence[Truncated]) -> list[TruncatedOut] | UnsetType:
+    """Texts that were not read whole; nothing when there are none."""
+    return [TruncatedOut(t.index, t.tokens, t.kept) for t in truncated] or UNSET
+
+
 def added_out(added: Added) -> AddedOut:
     """The outcome of a request as the contract has it."""
     return AddedOut(
         version=added.version,
         documents=[_outcome_out(outcome) for outcome in added.documents],
-        usage=UsageOut(tokens=added.tokens),
+        usage=usage_out(added.tokens, added.cost_usd),
     )
 
 
@@ -221,7 +247,7 @@ def _outcome_out(outcome: Outcome) -> OutcomeOut:
         chunks=outcome.chunks,
         embedded=outcome.embedded,
         cached=outcome.cached,
-        truncated=outcome.truncated or UNSET,
+        truncated=truncated_out(outcome.truncated),
         error=UNSET
         if error is None
         else DocumentError(code=error.code, detail=error.detail, transient=error.transient),
@@ -414,6 +440,7 @@ class SearchOut(Answered):
     version: int
     took_ms: float
     usage: UsageOut
+    truncated: list[TruncatedOut] | UnsetType = UNSET
 
 
 def hit_out(
@@ -445,7 +472,8 @@ def search_out(found: Found, results: Any) -> SearchOut:
         degraded=list(found.degraded),
         version=found.version,
         took_ms=round(found.took_ms, 3),
-        usage=UsageOut(tokens=found.tokens),
+        usage=usage_out(found.tokens, found.cost_usd),
+        truncated=truncated_out(found.truncated),
     )
 
 

@@ -54,7 +54,7 @@ async def similarity(
     data: JSONBody[SimilarityIn], service: NamedDependency[Service]
 ) -> SimilarityOut:
     """How alike texts are: each to the query, else each to each."""
-    cosines = (await service.similarity.compare(data.texts, data.query)).tolist()
+    cosines = (await service.embed.compare(data.texts, data.query)).tolist()
     if data.query is None:
         return SimilarityOut(matrix=cosines)
     return SimilarityOut(scores=cosines)

@@ -10,7 +10,7 @@ from embedsvc.api.errors import Problem, documented, problem
 from embedsvc.api.metrics import REGISTRY
 from embedsvc.api.schema import HealthOut, InfoOut, ReadyOut
 from embedsvc.core import filters, preparing
-from embedsvc.services import ask, search, similarity
+from embedsvc.services import ask, embed, search
 from embedsvc.services.service import Service
 
 _PROMETHEUS = CONTENT_TYPE_LATEST.partition("; charset")[0]  # the framework adds the charset
@@ -67,7 +67,7 @@ async def info(service: NamedDependency[Service]) -> InfoOut:
             "query_characters": search.MOST_QUERY_CHARACTERS,
             "question_characters": ask.MOST_QUESTION,
             "sources": ask.MOST_SOURCES,
-            "similarity_texts": similarity.MOST_TEXTS,
+            "similarity_texts": embed.MOST_COMPARED,
             "filter_conditions": filters.MOST_NODES,
         },
     )

@@ -20,6 +20,8 @@ Metadata = Mapping[str, Any]
 DocumentStatus = Literal["indexed", "pending", "failed"]
 FieldType = Literal["string", "integer", "number", "boolean", "datetime"]
 Strategy = Literal["sentences", "tokens", "none"]
+TooLong = Literal["truncate", "split", "error"]
+"""What happens to a chunk that is longer than the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Space:
     """What makes two vectors comparable: they may be mixed only when all of this is equal.
 
     `max_tokens` is what the model reads of one text, special tokens included; None when unbounded.
+    `options` are those of the spec that change vectors, such as `precision=int8`.
     """
 
     provider: str
@@ -38,11 +41,18 @@ class Space:
     query_prompt: str = ""
     document_prompt: str = ""
     special_tokens: int = 0
+    options: str = ""
 
     @property
     def name(self) -> str:
         """The canonical `provider:model`."""
         return f"{self.provider}:{self.model}" if self.model else self.provider
+
+    @property
+    def title(self) -> str:
+        """The space in words, for errors that compare two."""
+        parts = [f"{self.dimensions} dimensions", self.options, f"revision {self.revision[:12]}"]
+        return f"{self.name} ({', '.join(p for p in parts if p and p != 'revision ')})"
 
     @property
     def window(self) -> int | None:
@@ -57,6 +67,16 @@ class Chunking:
     size: int = 256
     overlap: int = 0
     strategy: Strategy = "sentences"
+    too_long: TooLong = "truncate"
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """A text of which the model read only a part: `kept` of its `tokens`."""
+
+    index: int
+    tokens: int
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.chunking import split
-from embedsvc.core.model import Chunking, Matrix, Metadata, Piece, Prepared, Space
+from embedsvc.core.model import (
+    Chunking,
+    Matrix,
+    Metadata,
+    Piece,
+    Prepared,
+    Space,
+    TooLong,
+    Truncated,
+)
 from embedsvc.core.vectors import to_blob, unit_rows
 from embedsvc.errors import InvalidInput, TooLarge
 
@@ -53,14 +62,14 @@ class Draft:
 class Cut:
     """A prepared document, the texts to embed by key, and the ready-made vectors by key.
 
-    `truncated` counts the chunks that are longer than the model reads; `tokens` those of each key.
+    `tokens` are those of each key; `truncated` tells the chunks that the model does not read whole.
     """
 
     document: Prepared
     texts: Mapping[bytes, str]
     vectors: Mapping[bytes, NDArray[np.float32]]
     tokens: Mapping[bytes, int]
-    truncated: int = 0
+    truncated: Sequence[Truncated] = ()
 
 
 def prepare(
@@ -75,15 +84,14 @@ def prepare(
     text = _text(draft, most_characters)
     starts = tokenise(text) if ready is None else np.empty(0, dtype=np.int64)
     room = _room(chunking.size, space, header_tokens)
-    cut = _cut(draft, text, starts, replace(chunking, size=room))
-    prepared, vectors = _address(cut, header, ready, space)
-    texts = {} if ready is not None else {p.key: header + p.text for p in prepared}
-    tokens = {
-        p.key: header_tokens + int(np.diff(np.searchsorted(starts, (p.start, p.end)))[0])
-        for p in prepared
-        if p.key in texts
-    }
-    window = space.window
+    pieces = _cut(draft, text, starts, replace(chunking, size=room))
+    if ready is None and space.window is not None:
+        window = max(1, space.window - header_tokens)
+        pieces = _too_long(pieces, starts, window, chunking.too_long)
+    else:
+        window = len(starts)
+    texts, tokens, truncated = _read(pieces, header, header_tokens, starts, window)
+    prepared, vectors = _address(pieces, texts, ready, space)
     document = Prepared(
         id=draft.id,
         text=text,
@@ -94,8 +102,61 @@ def prepare(
         cuts=_cuts(draft, prepared),
         pieces=prepared,
     )
-    longer = 0 if window is None else sum(count > window for count in tokens.values())
-    return Cut(document, texts, vectors, tokens, longer)
+    if ready is not None:
+        return Cut(document, {}, vectors, {})
+    keys = [piece.key for piece in prepared]
+    return Cut(
+        document,
+        dict(zip(keys, texts, strict=True)),
+        {},
+        dict(zip(keys, tokens, strict=True)),
+        truncated,
+    )
+
+
+def _too_long(
+    pieces: Sequence[Piece], starts: NDArray[np.int64], window: int, policy: TooLong
+) -> list[Piece]:
+    """The chunks with those that are too long split, where that is wanted. Raises TooLarge."""
+    made: list[Piece] = []
+    for number, piece in enumerate(pieces):
+        inside = starts[slice(*np.searchsorted(starts, (piece.start, piece.end)))] - piece.start
+        if len(inside) <= window or policy == "truncate":
+            made.append(piece)
+            continue
+        if policy == "error":
+            raise TooLarge(
+                f"chunks[{number}].text: {len(inside)} tokens, and the model reads {window} of "
+                "them: send smaller chunks",
+                code="text_too_long",
+            )
+        made += [
+            replace(
+                piece, start=piece.start + low, end=piece.start + high, text=piece.text[low:high]
+            )
+            for low, high in split(piece.text, inside, window)
+        ]
+    return made
+
+
+def _read(
+    pieces: Sequence[Piece],
+    header: str,
+    header_tokens: int,
+    starts: NDArray[np.int64],
+    window: int,
+) -> tuple[list[str], list[int], list[Truncated]]:
+    """What the model reads of each chunk, of how many tokens, and which chunks that cuts."""
+    texts, tokens, truncated = [], [], []
+    for number, piece in enumerate(pieces):
+        low, high = np.searchsorted(starts, (piece.start, piece.end))
+        count, text = int(high - low), piece.text
+        if count > window:
+            text = text[: int(starts[low + window]) - piece.start]
+            truncated.append(Truncated(number, header_tokens + count, header_tokens + window))
+        texts.append(header + text)
+        tokens.append(header_tokens + min(count, window))
+    return texts, tokens, truncated
 
 
 def key_of_text(embedded: str) -> bytes:
@@ -219,15 +280,19 @@ def _given(chunks: Sequence[DraftChunk]) -> list[Piece]:
 
 
 def _address(
-    pieces: Sequence[Piece], header: str, ready: list[Any] | None, space: Space
+    pieces: Sequence[Piece],
+    texts: Sequence[str],
+    ready: Sequence[Sequence[float]] | None,
+    space: Space,
 ) -> tuple[list[Piece], dict[bytes, NDArray[np.float32]]]:
-    """Give every piece the key of its vector."""
+    """The chunks with the keys of what the model reads of them, or of their ready-made vectors."""
     if ready is None:
-        return [_keyed(p, key_of_text(header + p.text)) for p in pieces], {}
+        keys = map(key_of_text, texts)
+        return [_keyed(piece, key) for piece, key in zip(pieces, keys, strict=True)], {}
     rows: Matrix = unit_rows(ready, len(pieces), space.dimensions, "vectors")
-    keys = [key_of_vector(to_blob(row)) for row in rows]
-    keyed = [_keyed(piece, key) for piece, key in zip(pieces, keys, strict=True)]
-    return keyed, dict(zip(keys, rows, strict=True))
+    keys_of_rows = [key_of_vector(to_blob(row)) for row in rows]
+    keyed = [_keyed(piece, key) for piece, key in zip(pieces, keys_of_rows, strict=True)]
+    return keyed, dict(zip(keys_of_rows, rows, strict=True))
 
 
 def _keyed(piece: Piece, key: bytes) -> Piece:

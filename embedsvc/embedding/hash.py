@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.model import Role, Space
+from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.core.tokens import approximate_starts, words
 from embedsvc.errors import InvalidInput
+from embedsvc.ports import Answer, Calls
 from embedsvc.settings import Settings
 
 DIMENSIONS = 256
@@ -20,12 +22,19 @@ _MOST = 4096
 _OWN_WEIGHT = 0.1
 
 
-def create(model: str, settings: Settings, dimensions: int | None = None) -> "HashBackend":
+def destination(spec: Spec, settings: Settings) -> str | None:
+    """Texts stay here."""
+    del spec, settings
+    return None
+
+
+def create(spec: Spec, settings: Settings) -> "HashBackend":
     """`hash` has 256 dimensions, `hash:N` has N."""
     del settings
-    wanted = _dimensions(model) if model else (dimensions or DIMENSIONS)
-    if dimensions not in (None, wanted):
-        raise InvalidInput(f"hash:{model} has {wanted} dimensions, not {dimensions}")
+    refuse_options(spec)
+    wanted = _dimensions(spec.model) if spec.model else (spec.dimensions or DIMENSIONS)
+    if spec.dimensions not in (None, wanted):
+        raise InvalidInput(f"{spec} has {wanted} dimensions, not {spec.dimensions}")
     if not 1 <= wanted <= _MOST:
         raise InvalidInput(f"hash:{wanted}: the dimensions must be from 1 to {_MOST}")
     return HashBackend(wanted)
@@ -42,6 +51,7 @@ class HashBackend:
 
     def __init__(self, dimensions: int) -> None:
         self.space = Space("hash", str(dimensions), dimensions)
+        self.calls = Calls()
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         """Shape (tokens,): words and marks."""
@@ -50,10 +60,10 @@ class HashBackend:
     async def warm(self) -> None:
         """Nothing to load."""
 
-    async def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.floating]:
-        """Shape (len(texts), dimensions); the role makes no difference."""
+    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+        """The role makes no difference."""
         del role
-        return np.stack([self._vector(text) for text in texts])
+        return Answer(np.stack([self._vector(text) for text in texts]))
 
     async def aclose(self) -> None:
         """Nothing to let go of."""

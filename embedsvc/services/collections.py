@@ -70,8 +70,9 @@ class Collections:
             spec = embedding or self._default
             backend = await self._embedders.backend(spec, dimensions)
             cut = _checked_chunking(chunking or _default_chunking(backend), backend)
+            space = await self._embedders.space_of(backend)
             existing, created = await self._store.create_collection(
-                name, spec, backend.space, cut, description, fields
+                name, spec, space, cut, description, fields
             )
             if created:
                 return existing, True
@@ -115,9 +116,8 @@ class Collections:
             return
         backend = await self._embedders.of(existing)
         if embedding not in (None, existing.embedding):
-            known = backend.space
-            other = (await self._embedders.backend(embedding, dimensions)).space
-            if known != other:
+            other = await self._embedders.backend(embedding, dimensions)
+            if not await self._embedders.same_space(existing, other):
                 raise Conflict(
                     f"the collection {existing.name!r} is embedded with {existing.embedding}, "
                     f"not with {embedding}: that is a migration",

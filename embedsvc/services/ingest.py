@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from embedsvc.core.filters import Filter, matches_all
-from embedsvc.core.model import Collection, Document, Prepared
+from embedsvc.core.model import Collection, Document, Prepared, Truncated
 from embedsvc.core.preparing import Cut, Draft, check_labels, prepare
 from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound, TooLarge
 from embedsvc.ports import EmbeddingBackend, Step, no_step
@@ -47,14 +47,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one document. `truncated`: chunks longer than the model reads."""
+    """What became of one document. `truncated`: chunks that the model does not read whole."""
 
     id: str
     status: Status
     chunks: int = 0
     embedded: int = 0
     cached: int = 0
-    truncated: int = 0
+    truncated: Sequence[Truncated] = ()
     error: Problem | None = None
 
 
@@ -65,6 +65,7 @@ class Added:
     version: int
     documents: Sequence[Outcome]
     tokens: int
+    cost_usd: float | None = None
 
 
 class Ingest:
@@ -252,15 +253,14 @@ class Ingest:
         embedded = Embedded()
         if wait == "searchable":
             embedded = await self._embed(collection, backend, changed)
-        tokens = 0
         for i, cut in list(changed.items()):
             outcomes[i] = _outcome(cut, embedded, pending=wait != "searchable")
-            tokens += sum(cut.tokens[key] for key in cut.texts if key in embedded.fresh)
             if outcomes[i].error is not None:
                 del changed[i]
 
         def added(version: int) -> Added:
-            return Added(version, [outcomes[draft.id] for draft in drafts], tokens)
+            done = [outcomes[draft.id] for draft in drafts]
+            return Added(version, done, embedded.tokens, embedded.cost_usd)
 
         def remember(version: int) -> Reply:
             assert request is not None

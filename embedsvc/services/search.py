@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from embedsvc.core.filters import Filter
-from embedsvc.core.model import Chunk, Collection, Ids, Match, Matrix
+from embedsvc.core.fitting import fit
+from embedsvc.core.model import Chunk, Collection, Ids, Match, Matrix, Truncated
 from embedsvc.core.vectors import unit_rows
 from embedsvc.errors import InvalidInput
 from embedsvc.ports import EmbeddingBackend, VectorIndex
@@ -66,6 +67,15 @@ class Found:
     tokens: int
     took_ms: float
     degraded: Sequence[str] = field(default_factory=tuple)
+    truncated: Sequence[Truncated] = field(default_factory=tuple)
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    tokens: int
+    cost_usd: float | None
+    truncated: Sequence[Truncated]
 
 
 class Search:
@@ -86,7 +96,7 @@ class Search:
             _check(query, f"queries[{number}]." if len(queries) > 1 else "")
         collection = await self._collections.get(name)
         backend = await self._embedders.of(collection)
-        vectors, tokens = await self._vectors(collection, backend, queries)
+        vectors, read = await self._vectors(collection, backend, queries)
         index = await self._replicas.fresh(collection)
         if any(map(_needs_own_search, queries)):
             results = await asyncio.gather(
@@ -105,7 +115,9 @@ class Search:
             hits=[hits for hits, _ in results],
             plan=Plan("dense", info.engine, strategy, info.vectors if matched is None else matched),
             version=collection.version,
-            tokens=tokens,
+            tokens=read.tokens,
+            cost_usd=read.cost_usd,
+            truncated=read.truncated,
             took_ms=(time.perf_counter() - started) * 1000,
             degraded=info.degraded,
         )
@@ -118,10 +130,16 @@ class Search:
 
     async def _vectors(
         self, collection: Collection, backend: EmbeddingBackend, queries: Sequence[Query]
-    ) -> tuple[Matrix, int]:
-        """Shape (len(queries), dimensions), and how many tokens were embedded."""
-        texts = [query.text for query in queries if query.text is not None]
-        embedded = iter(await self._embedders.embed(backend, texts, "query"))
+    ) -> tuple[Matrix, "_Read"]:
+        """Shape (len(queries), dimensions), and what was embedded for it."""
+        asked = [(i, query.text) for i, query in enumerate(queries) if query.text is not None]
+        fitted = [
+            fit(text, backend.token_starts(text), backend.space.window, "truncate", i)
+            for i, text in asked
+        ]
+        texts = [f.parts[0] for f in fitted]
+        found = await self._embedders.embed(backend, texts, "query", collection)
+        embedded = iter(found.rows)
         rows = []
         for query in queries:
             if query.text is not None:
@@ -130,8 +148,9 @@ class Search:
                 rows.append(unit_rows([query.vector], 1, collection.dimensions, "vector")[0])
             else:
                 rows.append(await self._document(collection, query.document_id or ""))
-        tokens = await asyncio.to_thread(lambda: sum(len(backend.token_starts(t)) for t in texts))
-        return np.stack(rows), tokens
+        price = self._embedders.meter.price(backend.space.name, found.tokens)
+        cut = [f.truncated for f in fitted if f.truncated is not None]
+        return np.stack(rows), _Read(found.tokens, price, cut)
 
     async def _document(self, collection: Collection, document_id: str) -> Matrix:
         """The mean direction of a document's chunks."""

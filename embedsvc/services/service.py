@@ -12,12 +12,12 @@ from embedsvc import __version__
 from embedsvc.errors import EmbedsvcError
 from embedsvc.services.ask import Ask
 from embedsvc.services.collections import Collections
+from embedsvc.services.embed import Embed
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.files import File, Files
 from embedsvc.services.indexing import Replicas
 from embedsvc.services.ingest import Ingest
 from embedsvc.services.search import Search
-from embedsvc.services.similarity import Similarity
 from embedsvc.services.verify import Verify
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database
@@ -32,6 +32,7 @@ REPLIES_KEPT = 86_400 * 1_000_000
 """Microseconds for which a repeated Idempotency-Key gets the same answer."""
 
 _PAGE = 100
+_COUNTED_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Service:
     files: Files
     search: Search
     ask: Ask
-    similarity: Similarity
+    embed: Embed
     verify: Verify
     readiness: Readiness = field(default_factory=Readiness)
     version: str = __version__
@@ -68,7 +69,11 @@ class Service:
         With `warm`, load the default model, the samples and the indexes at once, instead of at
         their first use.
         """
-        tasks = [asyncio.create_task(self.ingest.work()), asyncio.create_task(self._tidy())]
+        tasks = [
+            asyncio.create_task(self.ingest.work()),
+            asyncio.create_task(self._tidy()),
+            asyncio.create_task(self._count()),
+        ]
         if warm:
             self.readiness.missing["model"] = f"{self.settings.embedding} is being loaded"
             self.readiness.missing["indexes"] = "indexes are being loaded"
@@ -81,6 +86,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._flush_usage()
             await self.embedders.aclose()
             await self.replicas.aclose()
             await asyncio.to_thread(self.database.close)
@@ -141,6 +147,18 @@ class Service:
             except EmbedsvcError as error:
                 log.warning("tidying_failed", error=error.detail)
             await asyncio.sleep(3600)
+
+    async def _count(self) -> None:
+        """Write what was counted, every few seconds."""
+        while True:
+            await asyncio.sleep(_COUNTED_SECONDS)
+            await self._flush_usage()
+
+    async def _flush_usage(self) -> None:
+        try:
+            await self.embedders.meter.flush()
+        except EmbedsvcError as error:
+            log.warning("usage_not_written", error=error.detail)
 
 
 def _sample_paths(folder: Path) -> list[Path]:

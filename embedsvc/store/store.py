@@ -7,7 +7,7 @@ the commit; so versions become visible in order, and chunk ids ascend with them.
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -93,6 +93,37 @@ class Reply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class StoredSpace:
+    """A space as it was written down, with the vectors of its canaries once there are some."""
+
+    id: int
+    space: Space
+    canaries: Matrix | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What a model read for a collection on one day; of `unpriced_tokens` no price is known."""
+
+    day: str
+    collection: str
+    model: str
+    requests: int
+    texts: int
+    tokens: int
+    cost_usd: float
+    unpriced_tokens: int
+
+    def __add__(self, other: "UsageRow") -> "UsageRow":
+        return replace(
+            self, **{name: getattr(self, name) + getattr(other, name) for name in _USAGE_SUMS}
+        )
+
+
+_USAGE_KEYS = ("day", "collection", "model")
+_USAGE_SUMS = ("requests", "texts", "tokens", "cost_usd", "unpriced_tokens")
+
 Remember = Callable[[int], Reply]
 """What to remember of a write, once its version is known."""
 
@@ -102,6 +133,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._spaces: dict[int, StoredSpace] = {}
 
     # -- collections ------------------------------------------------------------------------
 
@@ -152,6 +184,31 @@ class Store:
     async def space_id(self, space: Space) -> int:
         """The id of the row of that space, created when it is new."""
         return await self._db.write(lambda tx: _space_id(tx, space))
+
+    async def space(self, space_id: int) -> StoredSpace:
+        """A space that some collection has."""
+        if space_id not in self._spaces:
+            query = select(t.space).where(t.space.c.id == space_id)
+            found = _to_space(await self._db.read(lambda tx: tx.execute(query).one()))
+            if found.canaries is None:
+                return found
+            self._spaces[space_id] = found  # complete: it never changes any more
+        return self._spaces[space_id]
+
+    async def spaces(self, dimensions: int) -> list[StoredSpace]:
+        """Every space of so many dimensions, the oldest first."""
+        query = select(t.space).order_by(t.space.c.id)
+        rows = await self._db.read(lambda tx: [_to_space(row) for row in tx.execute(query)])
+        return [row for row in rows if row.space.dimensions == dimensions]
+
+    async def keep_canaries(self, space_id: int, canaries: Matrix) -> None:
+        """Write the canaries of a space, unless somebody else was first."""
+        change = (
+            update(t.space)
+            .where(t.space.c.id == space_id, t.space.c.canaries.is_(None))
+            .values(canaries=to_blob(canaries))
+        )
+        await self._db.write(lambda tx: tx.execute(change))
 
     async def update_collection(
         self, name: str, description: str | None, fields: Mapping[str, FieldType] | None
@@ -688,6 +745,30 @@ class Store:
         """Keep the answer to a request that wrote nothing. Raises Conflict when it is there."""
         await self._db.write(lambda tx: _put_reply(tx, collection.id, reply), collection.name)
 
+    async def add_usage(self, rows: Sequence[UsageRow]) -> None:
+        """Add to what was counted before."""
+
+        def work(tx: Connection) -> None:
+            statement = _insert(tx, t.usage)
+            sums = {name: t.usage.c[name] + statement.excluded[name] for name in _USAGE_SUMS}
+            tx.execute(
+                statement.on_conflict_do_update(index_elements=_USAGE_KEYS, set_=sums),
+                [asdict(row) for row in rows],
+            )
+
+        await self._db.write(work)
+
+    async def usage(self, group_by: Sequence[str]) -> list[dict[str, Any]]:
+        """Sums of what was counted, by some of day, collection and model."""
+        keys = [t.usage.c[name] for name in group_by]
+        sums = [func.coalesce(func.sum(t.usage.c[name]), 0).label(name) for name in _USAGE_SUMS]
+        query = select(*keys, *sums).group_by(*keys).order_by(*keys)
+
+        def work(tx: Connection) -> list[dict[str, Any]]:
+            return [dict(row) for row in tx.execute(query).mappings()]
+
+        return await self._db.read(work)
+
     async def forget_replies(self, older_than: int) -> None:
         """Forget the answers to requests from before that time."""
         await self._db.write(
@@ -729,6 +810,14 @@ def _space_id(tx: Connection, space: Space) -> int:
     identity = json.dumps(asdict(space), sort_keys=True)
     _insert_one(tx, t.space, {"identity": identity, "created_at": now()}, ["identity"])
     return int(tx.execute(select(t.space.c.id).where(t.space.c.identity == identity)).scalar_one())
+
+
+def _to_space(row: Row[Any]) -> StoredSpace:
+    space = Space(**json.loads(row.identity))
+    canaries = None
+    if row.canaries is not None:
+        canaries = np.frombuffer(row.canaries, dtype="<f4").reshape(-1, space.dimensions)
+    return StoredSpace(row.id, space, canaries)
 
 
 def _insert_new(

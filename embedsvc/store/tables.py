@@ -7,6 +7,7 @@ test compares the two.
 from sqlalchemy import (
     BigInteger,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -38,6 +39,7 @@ space = Table(
     Column("id", BigId, primary_key=True),
     Column("identity", String(2000), nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
+    Column("canaries", LargeBinary),  # vectors of fixed texts, once the model was first used
 )
 
 collection = Table(
@@ -137,4 +139,17 @@ idempotency = Table(
     Column("body", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "created_at"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("collection", String(63), primary_key=True),  # empty: of none
+    Column("model", String(512), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("texts", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    Column("unpriced_tokens", BigInteger, nullable=False),
 )

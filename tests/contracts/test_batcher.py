@@ -46,7 +46,7 @@ def model() -> Model:
 
 @pytest.fixture
 def batcher(model: Model) -> Iterator[Batcher[int]]:
-    made: Batcher[int] = Batcher(model, length=lambda item: 1 + item % 7, budget=20)
+    made: Batcher[int] = Batcher([model], length=lambda item: 1 + item % 7, budget=20)
     yield made
     model.gate.set()
     made.close()
@@ -82,7 +82,7 @@ def test_a_call_stays_within_its_budget_padding_counted_in(
 
 
 def test_an_item_over_the_budget_goes_alone(run: Run, model: Model) -> None:
-    batcher: Batcher[int] = Batcher(model, length=lambda _item: 1_000, budget=20)
+    batcher: Batcher[int] = Batcher([model], length=lambda _item: 1_000, budget=20)
     assert run(batcher.submit([1, 2, 3], "document"))[:, 0].tolist() == [1, 2, 3]
     assert [len(call) for call in model.calls] == [1, 1, 1]
     batcher.close()
@@ -108,7 +108,7 @@ def test_a_query_overtakes_bulk_work_that_waits(
 
 
 def test_bulk_work_keeps_its_share_while_queries_never_stop(run: Run, model: Model) -> None:
-    batcher: Batcher[int] = Batcher(model, length=lambda _item: 1, budget=1, bulk_share=0.25)
+    batcher: Batcher[int] = Batcher([model], length=lambda _item: 1, budget=1, bulk_share=0.25)
     model.seconds = 0.004
 
     async def work() -> list[int]:

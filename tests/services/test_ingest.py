@@ -17,7 +17,7 @@ from embedsvc.errors import (
     ProviderRejected,
     TooLarge,
 )
-from embedsvc.services.embedding import SLICE
+from embedsvc.ports import Calls
 from embedsvc.services.ingest import Outcome
 from embedsvc.services.search import Query
 
@@ -91,19 +91,19 @@ def test_a_failure_costs_only_the_documents_it_is_about(
             raise ProviderRejected("the text is refused")
 
     backend = scripted(trouble=trouble)
-    drafts = [Draft(f"d{n}", text=f"text {n}") for n in range(3 * SLICE)]
-    drafts[SLICE + 3] = Draft("bad", text="poison")
+    drafts = [Draft(f"d{n}", text=f"text {n}") for n in range(3 * Calls().texts)]
+    drafts[Calls().texts + 3] = Draft("bad", text="poison")
 
     async def work() -> None:
         async with opened(backend=backend) as service:
             added = await service.ingest.add("c", drafts)
             failed = [o for o in added.documents if o.status == "failed"]
             assert "bad" in {o.id for o in failed}
-            assert len(failed) <= SLICE
+            assert len(failed) <= Calls().texts
             assert all(o.error.detail == "the text is refused" for o in failed)
             assert not any(o.error.transient for o in failed)
             described = await service.collections.describe("c")
-            assert described.documents == len(drafts) - len(failed) >= 2 * SLICE
+            assert described.documents == len(drafts) - len(failed) >= 2 * Calls().texts
             assert (await service.verify.verify("c")).ok
 
     run(work())
@@ -135,7 +135,7 @@ def test_what_was_embedded_before_a_failure_is_not_embedded_again(
             raise ProviderBusy("later")
 
     backend = scripted(trouble=trouble)
-    chunks = [DraftChunk(f"text {n}") for n in range(2 * SLICE)]
+    chunks = [DraftChunk(f"text {n}") for n in range(2 * Calls().texts)]
 
     async def work() -> None:
         async with opened(backend=backend) as service:
@@ -143,12 +143,12 @@ def test_what_was_embedded_before_a_failure_is_not_embedded_again(
             assert statuses(added) == {"d": "failed"}
             assert added.documents[0].error.code == "provider_busy"
             failing[0] = False
-            backend.calls.clear()
+            backend.made.clear()
             added = await service.ingest.add("c", [Draft("d", chunks=chunks)])
             assert statuses(added) == {"d": "indexed"}
-            assert added.documents[0].embedded == SLICE
-            assert added.documents[0].cached == SLICE
-            assert len(backend.embedded) == SLICE
+            assert added.documents[0].embedded == Calls().texts
+            assert added.documents[0].cached == Calls().texts
+            assert len(backend.embedded) == Calls().texts
 
     run(work())
 
@@ -163,13 +163,13 @@ def test_the_same_again_is_unchanged_and_writes_nothing(
     async def work() -> None:
         async with opened(backend=backend) as service:
             first = await service.ingest.add("c", [draft])
-            backend.calls.clear()
+            backend.made.clear()
             second = await service.ingest.add("c", [same])
             assert statuses(second) == {"a": "unchanged"}
             assert second.documents[0].chunks == 1
             assert second.version == first.version
             assert second.tokens == 0
-            assert backend.calls == []
+            assert backend.made == []
             assert (await service.collections.get("c")).version == 1
 
     run(work())
@@ -188,11 +188,11 @@ def test_new_labels_are_written_without_embedding(
     async def work() -> None:
         async with opened(backend=backend) as service:
             await service.ingest.add("c", [Draft("a", **base)])
-            backend.calls.clear()
+            backend.made.clear()
             added = await service.ingest.add("c", [Draft("a", **(base | change))])
             assert statuses(added) == {"a": "indexed"}
             assert (added.documents[0].embedded, added.documents[0].cached) == (0, 1)
-            assert backend.calls == []
+            assert backend.made == []
             document, _ = await service.store.document("c", "a", text=False, chunks=False)
             assert document.metadata == ((base | change)["metadata"] or {})
             assert document.url == (base | change)["url"]
@@ -298,7 +298,7 @@ def test_ready_vectors_are_used_as_they_are(run: Run, opened: Any, scripted: Any
     async def work() -> None:
         async with opened(backend=backend) as service:
             await service.ingest.add("c", [Draft("a", text="x", vectors=[(axes[3] * 5).tolist()])])
-            assert backend.calls == []
+            assert backend.made == []
             found = await service.search.search("c", [Query(vector=axes[3].tolist())])
             assert found.hits[0][0].score == pytest.approx(1)
 
@@ -469,10 +469,10 @@ def test_a_patch_changes_labels_without_embedding(run: Run, opened: Any, scripte
     async def work() -> None:
         async with opened(backend=backend) as service:
             await service.ingest.add("c", [Draft("a", text="one", title="T", metadata={"x": 1})])
-            backend.calls.clear()
+            backend.made.clear()
             patched = await service.ingest.patch("c", "a", None, {"y": 2})
             assert (patched.title, patched.metadata) == ("T", {"y": 2})
-            assert backend.calls == []
+            assert backend.made == []
             found = await service.search.search("c", [Query(vector=[1.0] * 64)])
             assert found.hits[0][0].chunk.metadata == {"y": 2}
             with pytest.raises(InvalidInput):

@@ -43,7 +43,7 @@ def test_a_stored_document_is_embedded_by_the_worker(
         async with opened(backend=backend, of=either_settings) as service:
             added = await service.ingest.add("c", [Draft("a", text="one")], wait)
             assert [o.status for o in added.documents] == ["pending"]
-            assert backend.calls == []
+            assert backend.made == []
             assert (await service.search.search("c", [Query(vector=[1.0] * 64)])).hits == [[]]
             assert await service.ingest.work_once() == 1
             assert await status(service) == ("indexed", None)

@@ -1,0 +1,17 @@
+"""Texts into calls: as many as a limit of texts and of tokens allows."""
+
+from collections.abc import Iterable
+
+
+def batches(lengths: Iterable[int], most_texts: int, most_tokens: int | None) -> list[list[int]]:
+    """Positions of texts, in order, each list within both limits or of one text alone."""
+    made: list[list[int]] = []
+    tokens = 0
+    for position, length in enumerate(lengths):
+        over = most_tokens is not None and tokens + length > most_tokens
+        if not made or len(made[-1]) == most_texts or over:
+            made.append([])
+            tokens = 0
+        made[-1].append(position)
+        tokens += length
+    return made

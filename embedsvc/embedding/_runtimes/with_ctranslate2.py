@@ -1,0 +1,50 @@
+"""CTranslate2: BERT and its relatives on a processor, in int8 with a scale for every token.
+
+Because each token has its own scale, a text has the same vector whatever else is in the batch.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedsvc.embedding._runtimes.model import Loaded, LocalModel, converted, pooled
+from embedsvc.errors import ConfigError
+
+BUDGET = 512
+"""Tokens in one call of one core: what lies in its caches; more is slower."""
+
+FAMILIES = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "distilbert"})
+TYPES = {"fp32": "float32", "int8": "int8_float32"}
+
+
+def load(model: LocalModel, threads: int) -> Loaded:
+    """One run a thread. Raises ConfigError, MissingDependency."""
+    import ctranslate2
+
+    if model.config.get("model_type") not in FAMILIES:
+        raise ConfigError(
+            f"local:{model.name}: ctranslate2 runs {', '.join(sorted(FAMILIES))}, not "
+            f"{model.config.get('model_type')}; use backend=torch"
+        )
+    kind = TYPES[model.precision]
+    folder = converted(model, "ctranslate2", lambda place: _convert(model, place, kind))
+    try:
+        encoder = ctranslate2.Encoder(
+            str(folder), device="cpu", compute_type=kind, inter_threads=threads, intra_threads=1
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"local:{model.name} cannot be loaded: {error}") from error
+
+    def hidden(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.floating]:
+        rows = [row[:length].tolist() for row, length in zip(ids, mask.sum(axis=1), strict=True)]
+        return np.array(encoder.forward_batch(rows).last_hidden_state)
+
+    return Loaded([pooled(hidden, model)] * threads, BUDGET)
+
+
+def _convert(model: LocalModel, place: Path, kind: str) -> None:
+    from ctranslate2.converters import TransformersConverter
+
+    converter = TransformersConverter(str(model.folder), trust_remote_code=False)
+    converter.convert(str(place), quantization=kind, force=True)

@@ -1,0 +1,5 @@
+"""Hugging Face text-embeddings-inference, by its OpenAI route: tei:BAAI/bge-small-en-v1.5."""
+
+from embedsvc.embedding._openai import create, destination
+
+__all__ = ["create", "destination"]

@@ -1,0 +1,101 @@
+"""The one place where a call of a provider is repeated.
+
+A call has a total time. What may pass is tried again after a growing, random pause; a provider that
+says when to come back closes a gate, before which all its callers wait; what will not pass fails at
+once.
+"""
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from embedsvc.errors import ProviderBusy, ProviderError, ProviderTimeout
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+FAILURES = 5
+"""Failures in a row, other than being busy, after which a call is given up before its time."""
+
+
+@dataclass(slots=True)
+class _Gate:
+    opens: float = 0.0  # by time.monotonic
+    reason: str = ""
+
+
+class Retrying:
+    """Repeats calls, with one gate a provider. `attempt` and `total` are in seconds."""
+
+    def __init__(self, attempt: float = 60.0, total: float = 180.0) -> None:
+        self._attempt = attempt
+        self._total = total
+        self._gates: dict[str, _Gate] = defaultdict(_Gate)
+
+    async def call(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives, tried until it does. Raises the last ProviderError."""
+        ends = time.monotonic() + self._total
+        failures = 0
+        while True:
+            await self._pass_gate(provider, ends)
+            try:
+                async with asyncio.timeout(min(self._attempt, ends - time.monotonic())):
+                    return await work()
+            except TimeoutError as error:
+                failed: ProviderError = ProviderTimeout(
+                    f"{provider} did not answer within {self._attempt:g} seconds"
+                )
+                failed.__cause__ = error
+            except ProviderError as error:
+                failed = error
+            if not failed.transient:
+                raise failed
+            failures += 1
+            pause = _pause(failures, failed)
+            if isinstance(failed, ProviderBusy):
+                self._close(provider, pause, failed)
+            elif failures >= FAILURES:
+                raise failed
+            if time.monotonic() + pause > ends:
+                raise failed
+            log.warning(
+                "provider_call_repeated",
+                provider=provider,
+                error=failed.detail,
+                pause=round(pause, 2),
+            )
+            if not isinstance(failed, ProviderBusy):  # else the gate holds it
+                await asyncio.sleep(pause)
+
+    def _close(self, provider: str, pause: float, why: ProviderBusy) -> None:
+        gate = self._gates[provider]
+        gate.opens = max(gate.opens, time.monotonic() + pause)
+        gate.reason = why.detail
+
+    async def _pass_gate(self, provider: str, ends: float) -> None:
+        """Wait until the provider may be called. Raises ProviderBusy when that is too late."""
+        gate = self._gates[provider]
+        while (wait := gate.opens - time.monotonic()) > 0:
+            if gate.opens > ends:
+                raise ProviderBusy(
+                    f"{provider} asked to wait another {wait:.0f} s: {gate.reason}",
+                    retry_after=wait,
+                )
+            await asyncio.sleep(wait + random.uniform(0, min(0.25, wait / 10)))  # noqa: S311
+
+
+def _pause(failures: int, failed: ProviderError) -> float:
+    """Seconds until the next try: what the provider says, else random and growing."""
+    if isinstance(failed, ProviderBusy) and failed.retry_after is not None:
+        return failed.retry_after
+    most = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures)
+    return random.uniform(most / 2, most)  # noqa: S311 - spreads callers, protects nothing
