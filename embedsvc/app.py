@@ -18,9 +18,11 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 
 from embedsvc import __version__, plugins
-from embedsvc.api import ask, collections, documents, search, service
+from embedsvc.api import ask, collections, documents, search, service, usage
+from embedsvc.api import rerank as reranking
 from embedsvc.api.errors import on_http, on_own, on_unexpected
 from embedsvc.api.metrics import measured
+from embedsvc.api.openai import embeddings, models
 from embedsvc.api.request import StrictRequest, check_request
 from embedsvc.core.spec import Spec, parse_spec
 from embedsvc.errors import ConfigError, EmbedsvcError, Forbidden
@@ -40,6 +42,8 @@ from embedsvc.services.embedding import CreateBackend, Embedders
 from embedsvc.services.files import Files
 from embedsvc.services.indexing import PAGE, Replicas
 from embedsvc.services.ingest import Ingest
+from embedsvc.services.models import About, Models, licence_of
+from embedsvc.services.rerank import COSINE, Rerank
 from embedsvc.services.retrying import Retrying
 from embedsvc.services.search import Search
 from embedsvc.services.service import Service
@@ -56,6 +60,10 @@ ROUTES = [
     *documents.ROUTES,
     *search.ROUTES,
     *ask.ROUTES,
+    *usage.ROUTES,
+    *embeddings.ROUTES,
+    *models.ROUTES,
+    *reranking.ROUTES,
 ]
 
 
@@ -97,6 +105,8 @@ def _connect(
     plugins.load("chat", settings.chat.partition(":")[0])
     if create is None:
         plugins.load("embedding", parse_spec(settings.embedding).provider)
+    if (reranker := parse_spec(settings.rerank).provider) != COSINE:
+        plugins.load("reranking", reranker)
 
     def create_index(name: str, dimensions: int) -> VectorIndex:
         return engine(name, dimensions, settings.home / "index" / name, on_step)
@@ -116,6 +126,8 @@ def _connect(
         most_documents=settings.max_documents,
         on_step=on_step,
     )
+    embed = Embed(embedders, settings.embedding)
+    rerank = Rerank(embed, partial(create_reranker, settings), retrying, settings.rerank)
     found = Search(store, named, embedders, replicas)
     return Service(
         settings=settings,
@@ -128,7 +140,9 @@ def _connect(
         files=Files(ingest, _loaders()),
         search=found,
         ask=Ask(named, embedders, found, partial(create_answerer, settings), settings.chat),
-        embed=Embed(embedders, settings.embedding),
+        embed=embed,
+        rerank=rerank,
+        models=Models(settings, store, embedders, partial(about, settings)),
         verify=Verify(store, named, replicas),
     )
 
@@ -162,6 +176,14 @@ def destination(module: Any, settings: Settings, spec: Spec) -> str | None:
     """Where texts are sent; None when they stay here. A module that does not say may send them."""
     told = getattr(module, "destination", None)
     return "an unknown place" if told is None else told(spec, settings)
+
+
+def about(settings: Settings, kind: plugins.Kind, spec: Spec) -> About:
+    """What a module says of a model without loading it. Raises UnknownProvider."""
+    module = plugins.load(kind, spec.provider)
+    card = getattr(module, "card", None)
+    licence = None if card is None else licence_of(card(spec, settings))
+    return About(destination(module, settings, spec), licence)
 
 
 def create_answerer(settings: Settings, spec: str) -> Answerer:

@@ -4,6 +4,7 @@ process that works directly on the same data.
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -176,6 +177,103 @@ def collections(options: Json, home_: Path | None, json_: bool) -> None:
             f"{one['name']:<24} {one['documents']:>8} documents {one['chunks']:>9} chunks  "
             f"{one['embedding']}"
         )
+
+
+@cli.command()
+@click.argument("texts", nargs=-1)
+@click.option("-m", "--model", help="provider:model; the default embedding if left out.")
+@click.option("-d", "--dimensions", type=int, help="Where the model can have fewer.")
+@click.option("--query", is_flag=True, help="Embed as questions, not as documents.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a .npy file."
+)
+@_home
+@click.pass_obj
+def embed(
+    options: Json,
+    texts: tuple[str, ...],
+    model: str | None,
+    dimensions: int | None,
+    query: bool,
+    output: Path | None,
+    home_: Path | None,
+) -> None:
+    """Print the vectors of TEXTS, or of the lines of the standard input, as lines of JSON."""
+    wanted = list(texts) or [line for line in _input_lines() if line.strip()]
+    if not wanted:
+        raise InvalidInput("nothing to embed: name texts, or send lines to the standard input")
+    more = {"model": model, "dimensions": dimensions, "input_type": "query" if query else None}
+    asked = {name: value for name, value in more.items() if value is not None}
+
+    async def work(client: Any) -> list[Json]:
+        rows: list[Json] = []
+        with _progress(len(wanted), quiet=options["json"]) as advance:
+            for at in range(0, len(wanted), BATCH_DOCUMENTS):
+                batch = wanted[at : at + BATCH_DOCUMENTS]
+                found = await client.embed(batch, **asked)
+                for one in found.get("truncated", []):
+                    place = f"text {at + one['index'] + 1}"
+                    told = f"{place}: read {one['kept']} of {one['tokens']} tokens"
+                    click.secho(told, fg="yellow", err=True)
+                rows += found["data"]
+                advance(len(batch))
+        return rows
+
+    rows = _with_client(options, home_, work)
+    if output is not None:
+        import numpy as np
+
+        vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
+        with output.open("wb") as stream:
+            np.save(stream, vectors)
+        _say(f"{output}: {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions")
+        return
+    for text, row in zip(wanted, rows, strict=True):
+        _say(json.dumps({"text": text, "embedding": row["embedding"]}, ensure_ascii=False))
+
+
+@cli.command()
+@_home
+@_json
+@click.pass_obj
+def models(options: Json, home_: Path | None, json_: bool) -> None:
+    """List the models in use: dimensions, licence, and where their texts go."""
+    found = _with_client(options, home_, lambda client: client.models())
+    if json_ or options["json"]:
+        _say(json.dumps({"models": found}))
+        return
+    for one in found:
+        size = f"{one['dimensions']} dimensions" if one.get("dimensions") else ""
+        sent = one.get("sends_data_to")
+        place = f"sends texts to {sent}" if sent else "stays on this machine"
+        told = "  ".join(
+            part for part in (one.get("type", ""), size, one.get("licence") or "", place) if part
+        )
+        _say(f"{one['id']:<40} {told}")
+
+
+@cli.command()
+@click.option("--by", default="collection,model", show_default=True, help="day, collection, model")
+@_home
+@_json
+@click.pass_obj
+def usage(options: Json, by: str, home_: Path | None, json_: bool) -> None:
+    """Show what was embedded and what it cost."""
+    found = _with_client(options, home_, lambda client: client.usage(by))
+    if json_ or options["json"]:
+        _say(json.dumps(found))
+        return
+    for line in found["usage"]:
+        names = " ".join(line.get(word) or "-" for word in by.split(","))
+        unknown = f" + {line['unpriced_tokens']} tokens without a price"
+        cost = f"${line['cost_usd']:.4f}" + (unknown if line["unpriced_tokens"] else "")
+        _say(f"{names:<40} {line['texts']:>9} texts {line['tokens']:>11} tokens  {cost}")
+    if not found["usage"]:
+        _say("nothing embedded yet")
+
+
+def _input_lines() -> list[str]:
+    return [] if sys.stdin.isatty() else sys.stdin.read().splitlines()
 
 
 @cli.command()

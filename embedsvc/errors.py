@@ -12,12 +12,14 @@
     ├ Unavailable         not ready yet, or shutting down
     ├ ConfigError         the settings are wrong
     │ ├ UnknownProvider   no backend of that name
-    │ └ MissingDependency a package is not installed; says the pip install
+    │ ├ MissingDependency a package is not installed; says the pip install
+    │ └ MissingKey        the key of a provider is not set; names the variable
     └ ProviderError       a model provider failed
       ├ ProviderBusy      over its rate limit; may carry retry_after
       ├ ProviderTimeout   did not answer in time
       ├ ProviderDenied    does not accept the key, or has no such model
-      └ ProviderRejected  refused the texts of the request
+      ├ ProviderRejected  refused the texts of the request
+      └ ProviderWrong     answered what cannot be right
 
 No class here knows HTTP: `embedsvc.api.errors` holds the one table of status codes.
 """
@@ -122,6 +124,12 @@ class MissingDependency(ConfigError):
     code = "missing_dependency"
 
 
+class MissingKey(ConfigError):
+    """The key of a provider is not set; `detail` names the variable."""
+
+    code = "key_missing"
+
+
 class ProviderError(EmbedsvcError):
     """A model provider failed."""
 
@@ -169,3 +177,7 @@ class ProviderRejected(ProviderError):
     def transient(self) -> bool:
         """Whether the same request may succeed later."""
         return False
+
+
+class ProviderWrong(ProviderError):
+    """The provider answered what cannot be right, such as vectors that are no numbers."""

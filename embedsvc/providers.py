@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from embedsvc.errors import ConfigError
+from embedsvc.errors import ConfigError, MissingKey
 from embedsvc.settings import Settings
 
 
@@ -62,7 +62,7 @@ def key(variable: str, settings: Settings, *, needed: bool) -> str | None:
     """The key in that variable. Raises ConfigError when it is needed and missing."""
     found = settings.variable(variable)
     if found is None and needed:
-        raise ConfigError(f"{variable} is not set; put your key into it", code="key_missing")
+        raise MissingKey(f"{variable} is not set; put your key into it")
     return found
 
 

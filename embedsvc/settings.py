@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -53,8 +54,8 @@ class Settings:
         ("full", "normal"),
     )
     threads: int = _setting(0, "threads of the local model; 0: one for each processor")
-    provider_timeout: int = _setting(60, "seconds after which one call of a provider is given up")
-    provider_deadline: int = _setting(
+    provider_timeout: float = _setting(60, "seconds after which one call of a provider is given up")
+    provider_deadline: float = _setting(
         180, "seconds for a call of a provider with all its repetitions and waits"
     )
     prices: str = _setting("", "TOML file with prices that come before those in the package")
@@ -165,7 +166,7 @@ def _checked(found: Mapping[str, Any]) -> Settings:
             raise ConfigError(
                 f"{PREFIX}{item.name.upper()} is {value!r}; use {' or '.join(choices)}"
             )
-        if item.type is int and value < 0:
+        if item.type in (int, float) and not 0 <= value < inf:
             raise ConfigError(f"{PREFIX}{item.name.upper()} is {value}; use 0 or more")
     if not 0 <= settings.port <= 65535:
         raise ConfigError(f"EMBEDSVC_PORT is {settings.port}; use 1 to 65535, or 0 for a free one")
@@ -174,6 +175,8 @@ def _checked(found: Mapping[str, Any]) -> Settings:
 
 def _convert(name: str, value: Any, kind: type) -> Any:
     variable = f"{PREFIX}{name.upper()}"
+    if kind is float and isinstance(value, int):
+        value = str(value)
     if not isinstance(value, str | kind | Path) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{variable} is {value!r}; use a {kind.__name__}")
     if kind is bool:

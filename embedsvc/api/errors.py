@@ -1,4 +1,4 @@
-"""The one table from our errors to HTTP, in the shape of RFC 9457."""
+"""The one table from our errors to HTTP, in the shape of RFC 9457, or of OpenAI at its doors."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 
 from embedsvc import errors
+from embedsvc.api.openai.errors import ErrorOut, is_door, openai_error
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ STATUS: Mapping[type[errors.EmbedsvcError], int] = {
     errors.Unavailable: 503,
     errors.UnknownProvider: 400,
     errors.MissingDependency: 400,
+    errors.MissingKey: 400,
     errors.ConfigError: 500,
     errors.ProviderBusy: 503,
     errors.ProviderTimeout: 504,
@@ -55,6 +57,9 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     detail: str
     code: str
     missing: list[str] = []
+
+
+Failure = Response[Problem] | Response[ErrorOut]
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
@@ -103,7 +108,20 @@ def status_of(error: errors.EmbedsvcError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def on_own(request: Request[Any, Any, Any], error: errors.EmbedsvcError) -> Response[Problem]:
+def _answer(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+) -> Failure:
+    """An error in the shape that the clients of this path read."""
+    if is_door(request.scope["path"]):
+        return openai_error(request, status, code, detail, headers)
+    return problem(status, code, detail, headers)
+
+
+def on_own(request: Request[Any, Any, Any], error: errors.EmbedsvcError) -> Failure:
     """Answer with one of our own errors."""
     headers = {}
     if isinstance(error, errors.ProviderBusy) and error.retry_after is not None:
@@ -111,10 +129,10 @@ def on_own(request: Request[Any, Any, Any], error: errors.EmbedsvcError) -> Resp
     status = status_of(error)
     if status >= 500:
         log.error("request_failed", path=request.url.path, code=error.code, error=error.detail)
-    return problem(status, error.code, error.detail, headers)
+    return _answer(request, status, error.code, error.detail, headers)
 
 
-def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Failure:
     """Answer with what the framework found wrong before a route was reached."""
     status = 400 if error.status_code == 422 else error.status_code
     if status >= 500:
@@ -125,17 +143,18 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[P
         detail = f"{request.method} is not allowed here; allowed: {_allowed(headers)}"
     if status == 404 and error.detail in {"", "Not Found"}:
         detail = f"there is nothing at {request.url.path}"
-    return problem(status, _CODES.get(status, "invalid_request"), detail, headers)
+    return _answer(request, status, _CODES.get(status, "invalid_request"), detail, headers)
 
 
 def _allowed(headers: Mapping[str, str]) -> str:
     return next((value for name, value in headers.items() if name.lower() == "allow"), "nothing")
 
 
-def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Failure:
     """Answer without a word of what went wrong; that is in the log."""
     log.error("unexpected_error", method=request.method, path=request.url.path, exc_info=error)
-    return problem(500, "internal_error", "an unexpected error; the log of the service has it")
+    detail = "an unexpected error; the log of the service has it"
+    return _answer(request, 500, "internal_error", detail)
 
 
 def _validation(request: Request[Any, Any, Any], error: ValidationException) -> str:

@@ -14,6 +14,7 @@ from embedsvc.core.model import (
     Document,
     FieldType,
     Strategy,
+    TooLong,
     Truncated,
 )
 from embedsvc.core.preparing import Draft, DraftChunk
@@ -48,10 +49,12 @@ class ChunkingIn(Request):
     size: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     overlap: Annotated[int, Meta(ge=0, le=100_000)] = 0
     strategy: Strategy = "sentences"
+    too_long: TooLong = "truncate"
 
     def value(self) -> Chunking:
         """As the services know it."""
-        return Chunking(self.size or Chunking().size, self.overlap, self.strategy)
+        size = self.size or Chunking().size
+        return Chunking(size, self.overlap, self.strategy, self.too_long)
 
 
 class CollectionIn(Request):
@@ -70,6 +73,7 @@ class ChunkingOut(Answered):
     size: int
     overlap: int
     strategy: Strategy
+    too_long: TooLong
 
 
 class IndexOut(Answered):
@@ -117,7 +121,9 @@ def collection_out(described: Described) -> CollectionOut:
         embedding=collection.embedding,
         dimensions=collection.dimensions,
         description=collection.description,
-        chunking=ChunkingOut(size=cut.size, overlap=cut.overlap, strategy=cut.strategy),
+        chunking=ChunkingOut(
+            size=cut.size, overlap=cut.overlap, strategy=cut.strategy, too_long=cut.too_long
+        ),
         fields=dict(collection.fields),
         documents=described.documents,
         chunks=described.chunks,
@@ -227,7 +233,7 @@ def usage_out(tokens: int, cost_usd: float | None) -> UsageOut:
 
 def truncated_out(truncated: Sequence[Truncated]) -> list[TruncatedOut] | UnsetType:
     """Texts that were not read whole; nothing when there are none."""
-    return [TruncatedOut(t.index, t.tokens, t.kept) for t in truncated] or UNSET
+    return [TruncatedOut(index=t.index, tokens=t.tokens, kept=t.kept) for t in truncated] or UNSET
 
 
 def added_out(added: Added) -> AddedOut:
@@ -650,3 +656,31 @@ def verified_out(verified: Verified) -> VerifiedOut:
         mismatched=[str(i) for i in verified.mismatched],
         vectorless=[str(i) for i in verified.vectorless],
     )
+
+
+# -- usage --------------------------------------------------------------------------------------
+
+
+class UsageLine(Answered):
+    """A sum; `cost_usd` leaves out `unpriced_tokens`, whose price is not known."""
+
+    requests: int
+    texts: int
+    tokens: int
+    cost_usd: float
+    unpriced_tokens: int
+    day: str | UnsetType = UNSET
+    collection: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+
+
+class UsageReport(Answered):
+    """What was embedded; prices are those of `prices_date`."""
+
+    usage: list[UsageLine]
+    prices_date: str
+
+
+def usage_report(rows: Sequence[Mapping[str, Any]], date: str) -> UsageReport:
+    """Sums as an answer."""
+    return UsageReport(usage=[msgspec.convert(row, UsageLine) for row in rows], prices_date=date)

@@ -10,6 +10,7 @@ from embedsvc.api.errors import Problem, documented, problem
 from embedsvc.api.metrics import REGISTRY
 from embedsvc.api.schema import HealthOut, InfoOut, ReadyOut
 from embedsvc.core import filters, preparing
+from embedsvc.errors import ConfigError, Forbidden, ProviderError
 from embedsvc.services import ask, embed, search
 from embedsvc.services.service import Service
 
@@ -45,14 +46,9 @@ async def metrics() -> Response[bytes]:
 async def info(service: NamedDependency[Service]) -> InfoOut:
     """The version, the defaults and the limits."""
     settings = service.settings
-    backend = await service.embedders.backend(settings.embedding)
     return InfoOut(
         version=service.version,
-        embedding={
-            "default": settings.embedding,
-            "dimensions": backend.space.dimensions,
-            "max_tokens": backend.space.max_tokens,
-        },
+        embedding=await _embedding(service),
         chat={"default": settings.chat},
         index={"engine": settings.index},
         limits={
@@ -71,6 +67,21 @@ async def info(service: NamedDependency[Service]) -> InfoOut:
             "filter_conditions": filters.MOST_NODES,
         },
     )
+
+
+async def _embedding(service: Service) -> dict[str, Any]:
+    """What the default embedding is; a provider that does not answer leaves only its name."""
+    spec = service.settings.embedding
+    try:
+        space = (await service.embedders.backend(spec)).space
+    except (ProviderError, ConfigError, Forbidden) as error:
+        return {"default": spec, "error": error.detail}
+    return {
+        "default": spec,
+        "dimensions": space.dimensions,
+        "max_tokens": space.max_tokens,
+        "options": space.options,
+    }
 
 
 ROUTES = [health, ready, metrics, info]

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from embedsvc.core.extraction import Candidate, candidates, cosines, rank
+from embedsvc.core.spec import Spec
 from embedsvc.ports import Delta, Embed, Quote, Source
 from embedsvc.settings import Settings
 
@@ -18,6 +19,12 @@ SECOND = 0.8
 """A second sentence is quoted when it has at least this part of the first one's evidence."""
 
 _MOST_EMBEDDED = 24
+
+
+def destination(spec: Spec, settings: Settings) -> str | None:
+    """Texts stay here."""
+    del spec, settings
+    return None
 
 
 def create(model: str, settings: Settings) -> "Extractive":

@@ -81,6 +81,19 @@ class Client:
         body = {"question": question, **options}
         return await self._call("POST", f"{_path(collection)}/ask", json=body)
 
+    async def embed(self, texts: list[str], **options: Any) -> dict[str, Any]:
+        """Vectors of texts, by the route of OpenAI's clients."""
+        return await self._call("POST", "/v1/embeddings", json={"input": texts, **options})
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The models in use."""
+        found: list[dict[str, Any]] = (await self._call("GET", "/v1/models"))["data"]
+        return found
+
+    async def usage(self, group_by: str) -> dict[str, Any]:
+        """What was embedded and what it cost."""
+        return await self._call("GET", "/v1/usage", params={"group_by": group_by})
+
     async def verify(self, collection: str) -> dict[str, Any]:
         """Compare the index with SQL."""
         return await self._call("POST", f"{_path(collection)}/verify")
@@ -107,6 +120,9 @@ def _path(collection: str) -> str:
 def _error(response: httpx.Response) -> ServiceError:
     try:
         problem = response.json()
+        if "error" in problem:  # OpenAI's shape
+            told = problem["error"]
+            return ServiceError(response.status_code, told["code"] or told["type"], told["message"])
         return ServiceError(response.status_code, problem["code"], problem["detail"])
     except (ValueError, KeyError, TypeError):
         return ServiceError(response.status_code, "unknown", response.text[:200])

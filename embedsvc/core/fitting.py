@@ -55,4 +55,7 @@ def joined(rows: Matrix, tokens: list[int]) -> NDArray[np.float32]:
     Source: OpenAI Cookbook, "Embedding texts that are longer than the model's maximum context".
     """
     mean = np.average(rows, axis=0, weights=np.maximum(tokens, 1))
-    return (mean / np.linalg.norm(mean)).astype(np.float32)
+    length = float(np.linalg.norm(mean))
+    if length == 0:  # opposite parts have no direction in common: that of the longest
+        return rows[int(np.argmax(tokens))]
+    return (mean / length).astype(np.float32)

@@ -69,7 +69,7 @@ class Cut:
     texts: Mapping[bytes, str]
     vectors: Mapping[bytes, NDArray[np.float32]]
     tokens: Mapping[bytes, int]
-    truncated: Sequence[Truncated] = ()
+    truncated: tuple[Truncated, ...] = ()
 
 
 def prepare(
@@ -145,9 +145,11 @@ def _read(
     header_tokens: int,
     starts: NDArray[np.int64],
     window: int,
-) -> tuple[list[str], list[int], list[Truncated]]:
+) -> tuple[list[str], list[int], tuple[Truncated, ...]]:
     """What the model reads of each chunk, of how many tokens, and which chunks that cuts."""
-    texts, tokens, truncated = [], [], []
+    texts: list[str] = []
+    tokens: list[int] = []
+    truncated: list[Truncated] = []
     for number, piece in enumerate(pieces):
         low, high = np.searchsorted(starts, (piece.start, piece.end))
         count, text = int(high - low), piece.text
@@ -156,7 +158,7 @@ def _read(
             truncated.append(Truncated(number, header_tokens + count, header_tokens + window))
         texts.append(header + text)
         tokens.append(header_tokens + min(count, window))
-    return texts, tokens, truncated
+    return texts, tokens, tuple(truncated)
 
 
 def key_of_text(embedded: str) -> bytes:

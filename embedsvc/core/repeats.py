@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 from embedsvc.core.model import Matrix
 
-_WORD = re.compile(r"[a-z]{2,12}")
+_WORD = re.compile(r"\b[a-z]{2,12}\b")  # longer ones may be no word, and unknown to a model
 _READ = 400  # characters that every model reads
 
 
 def repeated_rows(rows: Matrix, texts: Sequence[str]) -> tuple[int, int] | None:
     """Positions of two texts with other words and the very same vector; None when there are none.
 
-    Only words of plain letters count: a model may know no other, and then rightly gives one vector.
+    Only words of plain letters count, and not their order: a model may know no other, or add up
+    words, and then rightly gives one vector.
     """
     seen: dict[bytes, int] = {}
     for position, row in enumerate(rows):
@@ -23,4 +24,4 @@ def repeated_rows(rows: Matrix, texts: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text[:_READ].casefold())
+    return sorted(_WORD.findall(text[:_READ].casefold()))

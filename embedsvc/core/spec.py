@@ -34,7 +34,7 @@ def parse_spec(text: str, dimensions: int | None = None) -> Spec:
     name, _, query = text.partition("?")
     provider, _, model = name.partition(":")
     try:
-        pairs = parse_qsl(query, strict_parsing=bool(query), max_num_fields=16)
+        pairs = parse_qsl(query, True, bool(query), max_num_fields=16)
     except ValueError as error:
         raise InvalidInput(
             f"{text!r}: options are written provider:model?name=value&name=value"

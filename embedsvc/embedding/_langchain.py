@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embedsvc.core.model import Role, Space
 from embedsvc.core.tokens import approximate_starts
-from embedsvc.errors import ProviderError
+from embedsvc.errors import ProviderError, ProviderWrong
 from embedsvc.ports import Answer, Calls
 
 Ask = Callable[[Sequence[str], Role], Awaitable[tuple[ArrayLike, int | None]]]
@@ -78,7 +78,7 @@ def as_rows(rows: ArrayLike, name: str) -> NDArray[np.floating]:
     try:
         return np.asarray(rows, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        raise ProviderError(f"a wrong answer from {name}: not vectors of one length") from error
+        raise ProviderWrong(f"a wrong answer from {name}: not vectors of one length") from error
 
 
 async def probed_dimensions(ask: Ask, translate: Translate, name: str) -> int:
@@ -86,5 +86,5 @@ async def probed_dimensions(ask: Ask, translate: Translate, name: str) -> int:
     rows, _ = await asked(ask, translate, ["dimensions"], "document")
     found = as_rows(rows, name)
     if found.ndim != 2 or found.shape[0] != 1 or not found.shape[1]:
-        raise ProviderError(f"a wrong answer from {name}: not one vector for one text")
+        raise ProviderWrong(f"a wrong answer from {name}: not one vector for one text")
     return int(found.shape[1])

@@ -1,12 +1,13 @@
 """Every server that speaks OpenAI's protocol, through langchain-openai.
 
 The client library does the request; what it does not look at is checked on the raw answer: that the
-vectors come in the order of the texts, one each, and how many tokens were counted.
+vectors are numbered, one for each text, and how many tokens were counted.
 """
 
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,9 +21,17 @@ from embedsvc import vocabulary
 from embedsvc.core.model import Role, Space
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.core.tokens import approximate_starts
-from embedsvc.embedding._failures import of_status, shown
-from embedsvc.embedding._langchain import RemoteBackend, probed_dimensions
-from embedsvc.errors import InvalidInput, ProviderError, ProviderTimeout
+from embedsvc.embedding._langchain import Ask, RemoteBackend, Translate, probed_dimensions
+from embedsvc.errors import (
+    EmbedsvcError,
+    InvalidInput,
+    ProviderDenied,
+    ProviderError,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderWrong,
+)
+from embedsvc.failures import of_status, shown
 from embedsvc.ports import Calls
 from embedsvc.providers import OPENAI_SERVERS, base_url, destination_of, key
 from embedsvc.settings import Settings
@@ -49,6 +58,9 @@ WINDOW = 8_191
 CALLS = Calls(texts=2_048, tokens=300_000, at_once=4, remote=True)
 """The limits of one request at OpenAI."""
 
+GITHUB_CALLS = Calls(texts=2_048, tokens=64_000, at_once=4, remote=True)
+"""GitHub Models take fewer tokens in one request."""
+
 OTHER_CALLS = Calls(texts=32, tokens=16_384, at_once=4, remote=True)
 """Servers on one machine take less: text-embeddings-inference 32 inputs, 16,384 tokens."""
 
@@ -67,7 +79,15 @@ class _Body(msgspec.Struct):
     usage: _Usage | None = None
 
 
-_counted: ContextVar[list[int | None]] = ContextVar("counted")
+@dataclass(slots=True)
+class _Seen:
+    """What the client library does not tell of an answer."""
+
+    order: list[int] = field(default_factory=list)
+    tokens: int | None = None
+
+
+_seen: ContextVar[_Seen] = ContextVar("seen")
 _decoder = msgspec.json.Decoder(_Body)
 
 
@@ -77,49 +97,107 @@ def destination(spec: Spec, settings: Settings) -> str | None:
 
 
 async def create(spec: Spec, settings: Settings) -> RemoteBackend:
-    """A model of the server that `spec.provider` names. Asks it once when it is not a known one."""
+    """A model of the server that `spec.provider` names. Asks it once when it is not a known one.
+
+    Raises InvalidInput for dimensions that the model does not have.
+    """
     refuse_options(spec)
     if not spec.model:
         raise InvalidInput(f"{spec.provider}: which model? write {spec.provider}:MODEL")
-    known = OPENAI_MODELS.get(spec.model) if _is_openai(spec, settings) else None
-    if spec.dimensions is not None and known is not None:
-        _check_dimensions(spec, known)
+    url = base_url(spec.provider, settings)
+    secret = _key(spec, settings, url)
     http = httpx.AsyncClient(
-        event_hooks={"response": [_look]}, timeout=httpx.Timeout(settings.provider_timeout)
+        event_hooks={"response": [_look]},
+        timeout=httpx.Timeout(settings.provider_timeout),
+        trust_env=destination_of(url) is not None,  # no proxy between us and this machine
     )
-    client = _client(spec, settings, http, known)
+    client = _client(spec, settings, url, secret, http)
 
-    async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
-        del role
-        counted: list[int | None] = []
-        token = _counted.set(counted)
-        try:
-            rows = await client.aembed_documents(list(texts), chunk_size=len(texts))
-        finally:
-            _counted.reset(token)
-        return rows, counted[0] if counted else None
+    def asking(**parameters: int) -> Ask:
+        async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
+            del role
+            seen = _Seen()
+            token = _seen.set(seen)
+            try:
+                rows = await client.aembed_documents(
+                    list(texts), chunk_size=len(texts), **parameters
+                )
+            except ProviderError as error:  # of `_look`
+                _without(secret, error)
+                raise
+            finally:
+                _seen.reset(token)
+            return _in_order(rows, seen.order), seen.tokens
+
+        return ask
 
     def translate(error: Exception) -> Exception | None:
-        return translated(spec.provider, error)
+        return _without(secret, translated(spec.provider, error))
 
-    if known is not None:
-        dimensions = spec.dimensions or known.dimensions
-    else:
-        dimensions = spec.dimensions or await probed_dimensions(ask, translate, str(spec))
+    try:
+        natural, known = await _natural(spec, url, asking(), translate)
+        wanted = spec.dimensions or natural
+        if wanted != natural:
+            await _check_shorter(spec, natural, known, asking(dimensions=wanted), translate)
+    except BaseException:
+        await http.aclose()
+        raise
     return RemoteBackend(
-        Space(spec.provider, spec.model, dimensions, max_tokens=WINDOW if known else None),
-        CALLS if known else OTHER_CALLS,
-        ask,
+        Space(spec.provider, spec.model, wanted, max_tokens=WINDOW if known else None),
+        _calls(spec, known),
+        asking() if wanted == natural else asking(dimensions=wanted),
         translate,
         http.aclose,
         vocabulary.starts if known else approximate_starts,
     )
 
 
-def _is_openai(spec: Spec, settings: Settings) -> bool:
+async def _natural(
+    spec: Spec, url: str, ask: Ask, translate: Translate
+) -> tuple[int, Known | None]:
+    """The dimensions that the model has of itself, and what else is known of it.
+
+    A gateway may offer OpenAI's models; but some servers give one of those names to a model of
+    their own, and then it is not known.
+    """
+    known = OPENAI_MODELS.get(spec.model.removeprefix("openai/"))
+    if spec.provider not in ("openai", "azure", "github"):
+        known = None
+    if known is not None and _is_openai(spec, url):
+        return known.dimensions, known
+    found = await probed_dimensions(ask, translate, str(spec))
+    return found, known if known is not None and found == known.dimensions else None
+
+
+def _is_openai(spec: Spec, url: str) -> bool:
     """Whether the models are OpenAI's own, and not another's of the same name."""
-    host = urlsplit(base_url(spec.provider, settings)).hostname or ""
-    return spec.provider in ("azure", "github") or host.endswith("openai.com")
+    host = urlsplit(url).hostname or ""
+    return spec.provider in ("azure", "github") or host == "api.openai.com"
+
+
+def _calls(spec: Spec, known: Known | None) -> Calls:
+    if known is None:
+        return OTHER_CALLS
+    return GITHUB_CALLS if spec.provider == "github" else CALLS
+
+
+async def _check_shorter(
+    spec: Spec, natural: int, known: Known | None, ask: Ask, translate: Translate
+) -> None:
+    """Refuse dimensions that the model does not give when asked for. Raises InvalidInput."""
+    if known is not None:
+        _check_dimensions(spec, known)
+        return
+    try:
+        found = await probed_dimensions(ask, translate, str(spec))
+    except ProviderRejected as error:
+        raise InvalidInput(_only(spec, natural)) from error
+    if found != spec.dimensions:
+        raise InvalidInput(_only(spec, natural))
+
+
+def _only(spec: Spec, natural: int) -> str:
+    return f"{spec}: {spec.dimensions} dimensions; this model has {natural}"
 
 
 def _check_dimensions(spec: Spec, known: Known) -> None:
@@ -129,50 +207,65 @@ def _check_dimensions(spec: Spec, known: Known) -> None:
         raise InvalidInput(f"{spec}: {wanted} dimensions; this model has {able}")
 
 
-def _client(
-    spec: Spec, settings: Settings, http: httpx.AsyncClient, known: Known | None
-) -> OpenAIEmbeddings:
+def _key(spec: Spec, settings: Settings, url: str) -> str | None:
     server = OPENAI_SERVERS[spec.provider]
-    url = base_url(spec.provider, settings)
     needed = server.key_needed and destination_of(url) is not None
-    secret = key(server.key_variable, settings, needed=needed) or "none"
+    return key(server.key_variable, settings, needed=needed)
+
+
+def _client(
+    spec: Spec, settings: Settings, url: str, secret: str | None, http: httpx.AsyncClient
+) -> OpenAIEmbeddings:
     shared: dict[str, Any] = {
         "model": spec.model,
-        "api_key": secret,
+        "api_key": secret or "none",
         "max_retries": 0,  # services/retrying.py repeats
         "check_embedding_ctx_length": False,  # texts are cut before they come here
         "http_async_client": http,
         "http_client": httpx.Client(),
     }
-    if known is None or (spec.dimensions or known.dimensions) != known.dimensions:
-        shared["dimensions"] = spec.dimensions
     if spec.provider == "azure":
         version = settings.variable("OPENAI_API_VERSION") or AZURE_VERSION
         return AzureOpenAIEmbeddings(azure_endpoint=url, api_version=version, **shared)
     return OpenAIEmbeddings(base_url=url, **shared)
 
 
+def _in_order(rows: list[list[float]], order: list[int]) -> list[list[float]]:
+    """The vectors in the order of the texts, which is that of their numbers."""
+    if len(rows) != len(order) or order == list(range(len(order))):
+        return rows
+    return [row for _, row in sorted(zip(order, rows, strict=True), key=itemgetter(0))]
+
+
 async def _look(response: httpx.Response) -> None:
-    """Check the order of the vectors and keep the count of tokens. Raises ProviderError."""
+    """Keep the numbers of the vectors and the count of tokens. Raises ProviderError."""
     if response.status_code != 200:
         return
     try:
-        body = _decoder.decode(await response.aread())
+        body = _decoder.decode(_finite(await response.aread()))
     except msgspec.MsgspecError as error:
         raise ProviderError(
             f"a wrong answer from {response.url.host}: {shown(str(error))}; it begins with "
             f"{shown(response.text[:80])!r}"
         ) from error
+    seen = _seen.get(_Seen())
     order = [item.index for item in body.data]
-    if order != list(range(len(order))) and set(order) != {None}:
-        raise ProviderError(
-            f"a wrong answer from {response.url.host}: the vectors are numbered {order[:8]}, not "
-            "in the order of the texts"
-        )
+    numbered = [number for number in order if number is not None]
+    if numbered:
+        if sorted(numbered) != list(range(len(order))):
+            raise ProviderWrong(
+                f"a wrong answer from {response.url.host}: the vectors are numbered {order[:8]}, "
+                "not one for each text"
+            )
+        seen.order = numbered
     usage = body.usage
     if usage is not None:
-        tokens = usage.prompt_tokens if usage.prompt_tokens is not None else usage.total_tokens
-        _counted.get([]).append(tokens)
+        seen.tokens = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+
+
+def _finite(content: bytes) -> bytes:
+    """JSON without the numbers that are none: Python servers send them, msgspec refuses them."""
+    return content.replace(b"NaN", b"0").replace(b"Infinity", b"0")
 
 
 def translated(provider: str, error: Exception) -> Exception | None:
@@ -185,10 +278,27 @@ def translated(provider: str, error: Exception) -> Exception | None:
     if isinstance(error, openai.APITimeoutError):
         return ProviderTimeout(f"{provider} did not answer in time")
     if isinstance(error, openai.APIStatusError):
-        return of_status(provider, error.status_code, error.message, error.response.headers)
+        return _of_status(provider, error)
     if isinstance(error, openai.APIConnectionError):
         reason = error.__cause__ or error
         return ProviderError(f"{provider} cannot be reached: {shown(str(reason) or repr(reason))}")
     if isinstance(error, openai.OpenAIError | ValueError | TypeError | KeyError | httpx.HTTPError):
         return ProviderError(f"a wrong answer from {provider}: {shown(str(error) or repr(error))}")
     return None
+
+
+def _of_status(provider: str, error: openai.APIStatusError) -> ProviderError:
+    body = error.body if isinstance(error.body, dict) else {}
+    said = body.get("message")
+    message = said if isinstance(said, str) and said else error.message
+    if error.code == "insufficient_quota":  # a 429 that no waiting helps
+        return ProviderDenied(f"{provider} answered {error.status_code}: {shown(message)}")
+    return of_status(provider, error.status_code, message, error.response.headers)
+
+
+def _without(secret: str | None, error: Exception | None) -> Exception | None:
+    """The same error; the key is taken out of what the provider said."""
+    if secret and isinstance(error, EmbedsvcError) and secret in error.detail:
+        error.detail = error.detail.replace(secret, "[key]")
+        error.args = (error.detail,)
+    return error

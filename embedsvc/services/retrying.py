@@ -6,6 +6,7 @@ once.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import defaultdict
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 import structlog
 
-from embedsvc.errors import ProviderBusy, ProviderError, ProviderTimeout
+from embedsvc.errors import ProviderBusy, ProviderError, ProviderTimeout, ProviderWrong
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +24,15 @@ T = TypeVar("T")
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+LONGEST_GATE = 3_600.0
+"""A provider that asks to wait longer is asked again after this, in case it has changed its mind.
+"""
+
 FAILURES = 5
-"""Failures in a row, other than being busy, after which a call is given up before its time."""
+"""Failures of one call, other than being busy, after which it is given up before its time."""
+
+WRONG_ANSWERS = 2
+"""The same for answers that cannot be right: they are paid for."""
 
 
 @dataclass(slots=True)
@@ -41,31 +49,37 @@ class Retrying:
         self._total = total
         self._gates: dict[str, _Gate] = defaultdict(_Gate)
 
-    async def call(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives, tried until it does. Raises the last ProviderError."""
-        ends = time.monotonic() + self._total
-        failures = 0
+    async def call(
+        self, provider: str, work: Callable[[], Awaitable[T]], at_most: float = math.inf
+    ) -> T:
+        """What `work` gives, tried until it does, for at most so many seconds.
+
+        Raises the last ProviderError.
+        """
+        ends = time.monotonic() + min(self._total, at_most)
+        failures = wrong = 0
+        failed: ProviderError | None = None
         while True:
             await self._pass_gate(provider, ends)
+            seconds = max(0.0, min(self._attempt, ends - time.monotonic()))
             try:
-                async with asyncio.timeout(min(self._attempt, ends - time.monotonic())):
+                async with asyncio.timeout(seconds):
                     return await work()
             except TimeoutError as error:
-                failed: ProviderError = ProviderTimeout(
-                    f"{provider} did not answer within {self._attempt:g} seconds"
-                )
+                if failed is not None and seconds < self._attempt:
+                    raise failed from error  # the rest of the time was too short to tell
+                failed = ProviderTimeout(f"{provider} did not answer within {seconds:.3g} seconds")
                 failed.__cause__ = error
             except ProviderError as error:
                 failed = error
             if not failed.transient:
                 raise failed
             failures += 1
+            wrong += isinstance(failed, ProviderWrong)
             pause = _pause(failures, failed)
             if isinstance(failed, ProviderBusy):
                 self._close(provider, pause, failed)
-            elif failures >= FAILURES:
-                raise failed
-            if time.monotonic() + pause > ends:
+            elif failures >= FAILURES or wrong >= WRONG_ANSWERS or time.monotonic() + pause > ends:
                 raise failed
             log.warning(
                 "provider_call_repeated",
@@ -87,7 +101,7 @@ class Retrying:
         while (wait := gate.opens - time.monotonic()) > 0:
             if gate.opens > ends:
                 raise ProviderBusy(
-                    f"{provider} asked to wait another {wait:.0f} s: {gate.reason}",
+                    f"{provider} is to be asked again in {max(1, round(wait))} s: {gate.reason}",
                     retry_after=wait,
                 )
             await asyncio.sleep(wait + random.uniform(0, min(0.25, wait / 10)))  # noqa: S311
@@ -96,6 +110,6 @@ class Retrying:
 def _pause(failures: int, failed: ProviderError) -> float:
     """Seconds until the next try: what the provider says, else random and growing."""
     if isinstance(failed, ProviderBusy) and failed.retry_after is not None:
-        return failed.retry_after
+        return min(LONGEST_GATE, failed.retry_after)
     most = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures)
     return random.uniform(most / 2, most)  # noqa: S311 - spreads callers, protects nothing

@@ -17,6 +17,8 @@ from embedsvc.services.embedding import Embedders
 from embedsvc.services.files import File, Files
 from embedsvc.services.indexing import Replicas
 from embedsvc.services.ingest import Ingest
+from embedsvc.services.models import Models
+from embedsvc.services.rerank import Rerank
 from embedsvc.services.search import Search
 from embedsvc.services.verify import Verify
 from embedsvc.settings import Settings
@@ -58,6 +60,8 @@ class Service:
     search: Search
     ask: Ask
     embed: Embed
+    rerank: Rerank
+    models: Models
     verify: Verify
     readiness: Readiness = field(default_factory=Readiness)
     version: str = __version__
@@ -87,6 +91,7 @@ class Service:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._flush_usage()
+            await self.rerank.aclose()
             await self.embedders.aclose()
             await self.replicas.aclose()
             await asyncio.to_thread(self.database.close)

@@ -50,8 +50,12 @@ def _read(path: Path) -> Prices:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         models = {str(name): float(price) for name, price in found.get("models", {}).items()}
         return Prices(str(found["date"]), models, frozenset(found.get("free", ())))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"EMBEDSVC_PRICES: {path} cannot be read: {error!r}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"EMBEDSVC_PRICES: {path} is not of the form of the package's prices.toml: {error!r}"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"EMBEDSVC_PRICES: {path}: a price is not a number: {error}") from error
 

@@ -765,7 +765,8 @@ class Store:
         query = select(*keys, *sums).group_by(*keys).order_by(*keys)
 
         def work(tx: Connection) -> list[dict[str, Any]]:
-            return [dict(row) for row in tx.execute(query).mappings()]
+            names = (*group_by, *_USAGE_SUMS)
+            return [dict(zip(names, row, strict=True)) for row in tx.execute(query)]
 
         return await self._db.read(work)
 

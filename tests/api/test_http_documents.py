@@ -19,7 +19,7 @@ def test_added_documents_are_answered_one_by_one(web: Any) -> None:
     )
     assert set(answer) == {"version", "documents", "usage"}
     assert answer["version"] == 1
-    assert answer["usage"] == {"tokens": 5}
+    assert answer["usage"] == {"tokens": 5, "cost_usd": 0.0}
     first, second, third = answer["documents"]
     assert first == {"id": "a", "status": "indexed", "chunks": 1, "embedded": 1, "cached": 0}
     assert set(second) == OUTCOME

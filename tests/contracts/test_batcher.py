@@ -237,3 +237,222 @@ def test_closing_fails_those_who_wait_and_refuses_those_who_come(
 def test_closing_twice_is_no_error(batcher: Batcher[int]) -> None:
     batcher.close()
     batcher.close()
+
+
+# -- several threads -------------------------------------------------------------------------------
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until it holds; a test that waits for ever is ended by its own time limit."""
+
+    def wait() -> None:
+        while not holds():
+            time.sleep(0.001)
+
+    await asyncio.to_thread(wait)
+
+
+class Pair:
+    """Two models of one batcher, and the batcher."""
+
+    def __init__(self) -> None:
+        self.models = [Model(), Model()]
+        self.batcher: Batcher[int] = Batcher(
+            self.models, length=lambda item: 1 + item % 7, budget=20
+        )
+
+    def hold(self) -> None:
+        for model in self.models:
+            model.gate.clear()
+            model.began.clear()
+
+    def release(self) -> None:
+        for model in self.models:
+            model.gate.set()
+
+    async def both_began(self) -> None:
+        for model in self.models:
+            assert await asyncio.to_thread(model.began.wait, 10)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.release()
+    made.batcher.close()
+
+
+def test_rows_of_several_threads_come_back_in_order(run: Run, pair: Pair) -> None:
+    async def work() -> None:
+        wanted = [
+            np.random.default_rng(n).integers(0, 1_000, 1 + n * 9).tolist() for n in range(20)
+        ]
+        found = await asyncio.gather(
+            *(
+                pair.batcher.submit(items, "query" if n % 3 else "document")
+                for n, items in enumerate(wanted)
+            )
+        )
+        for items, rows in zip(wanted, found, strict=True):
+            assert rows[:, 0].tolist() == items
+
+    run(work())
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_one_call_of_many_texts_is_shared_by_all_threads(run: Run, pair: Pair, role: Any) -> None:
+    """Each has its part of it in its hands before either has answered."""
+
+    async def work() -> None:
+        pair.hold()
+        submitted = asyncio.create_task(pair.batcher.submit(list(range(300)), role))
+        await pair.both_began()
+        pair.release()
+        assert (await submitted)[:, 0].tolist() == list(range(300))
+
+    run(work())
+    seen = [item for model in pair.models for item in model.order]
+    assert sorted(seen) == list(range(300)), "each text is embedded once"
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_a_few_short_texts_are_shared_too(run: Run, role: Any) -> None:
+    """Even where one call would have room for all of them."""
+    pair = Pair()
+    pair.batcher.close()
+    batcher: Batcher[int] = Batcher(pair.models, length=lambda _item: 1, budget=1_000)
+
+    async def work() -> None:
+        pair.hold()
+        await until(lambda: batcher._idle == 2)
+        submitted = asyncio.create_task(batcher.submit([1, 2, 3, 4], role))
+        await pair.both_began()
+        pair.release()
+        assert (await submitted)[:, 0].tolist() == [1, 2, 3, 4]
+
+    run(work())
+    assert [len(model.order) for model in pair.models] == [2, 2]
+    batcher.close()
+
+
+def test_a_query_overtakes_bulk_work_of_all_threads(run: Run, pair: Pair) -> None:
+    async def work() -> None:
+        pair.hold()
+        bulk = asyncio.create_task(pair.batcher.submit(list(range(400)), "document"))
+        await pair.both_began()
+        query = asyncio.create_task(pair.batcher.submit([7_777], "query"))
+        await asyncio.sleep(0.05)
+        pair.release()
+        await query
+        assert not bulk.done()
+        await bulk
+
+    run(work())
+    (asked,) = [model for model in pair.models if 7_777 in model.order]
+    assert asked.calls.index([7_777]) <= 1 + len(asked.calls) // 10
+
+
+def test_an_error_of_one_thread_reaches_only_the_callers_of_its_batch(run: Run, pair: Pair) -> None:
+    def trouble(items: Sequence[int]) -> None:
+        if 13 in items:
+            raise RuntimeError("out of memory")
+
+    for model in pair.models:
+        model.trouble = trouble
+
+    async def work() -> None:
+        pair.hold()
+        bad = asyncio.create_task(pair.batcher.submit([13], "query"))
+        await until(lambda: any(model.began.is_set() for model in pair.models))
+        good = asyncio.create_task(pair.batcher.submit([1, 2, 3], "query"))
+        await pair.both_began()
+        pair.release()
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await bad
+        assert (await good)[:, 0].tolist() == [1, 2, 3]
+        rows = await asyncio.gather(*(pair.batcher.submit([n], "document") for n in range(50, 60)))
+        assert [row[0, 0] for row in rows] == list(range(50, 60)), "both threads live on"
+
+    run(work())
+
+
+def test_a_job_that_failed_in_one_thread_is_not_gone_on_with(run: Run, pair: Pair) -> None:
+    def trouble(items: Sequence[int]) -> None:
+        raise RuntimeError(str(len(items)))
+
+    async def work() -> None:
+        pair.hold()
+        for model in pair.models:
+            model.trouble = trouble
+        submitted = asyncio.create_task(pair.batcher.submit(list(range(1_000)), "document"))
+        await pair.both_began()
+        pair.release()
+        with pytest.raises(RuntimeError):
+            await submitted
+        for model in pair.models:
+            model.trouble = lambda _items: None
+        assert (await pair.batcher.submit([5], "document"))[0, 0] == 5
+
+    run(work())
+    assert sum(len(model.calls) for model in pair.models) < 10
+
+
+def test_closing_waits_for_the_calls_of_all_threads(run: Run, pair: Pair) -> None:
+    async def work() -> None:
+        pair.hold()
+        begun = asyncio.create_task(pair.batcher.submit([1], "query"))
+        await until(lambda: any(model.began.is_set() for model in pair.models))
+        other = asyncio.create_task(pair.batcher.submit([2], "document"))
+        await pair.both_began()
+        waiting = asyncio.create_task(pair.batcher.submit(list(range(100)), "document"))
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(asyncio.to_thread(pair.batcher.close))
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        pair.release()
+        await closing
+        assert ((await begun)[0, 0], (await other)[0, 0]) == (1, 2)
+        with pytest.raises(Unavailable):
+            await waiting
+
+    run(work())
+
+
+def test_nobody_is_forgotten_however_many_come_and_go(run: Run) -> None:
+    """Submitters of several event loops, some of which go away, against three threads."""
+    models = [Model() for _ in range(3)]
+    batcher: Batcher[int] = Batcher(models, length=lambda item: 1 + item % 7, budget=20)
+
+    async def one(number: int) -> None:
+        chance = np.random.default_rng(number)
+        for _ in range(12):
+            items = chance.integers(0, 1_000, int(chance.integers(1, 9))).tolist()
+            role: Any = "query" if chance.random() < 0.5 else "document"
+            task = asyncio.create_task(batcher.submit(items, role))
+            if chance.random() < 0.2:
+                await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            else:
+                rows = await asyncio.wait_for(task, 60)
+                assert rows[:, 0].tolist() == items
+
+    async def many(first: int) -> None:
+        await asyncio.gather(*(one(first + n) for n in range(40)))
+
+    failures: list[BaseException] = []
+
+    def loop(first: int) -> None:
+        try:
+            asyncio.run(many(first))
+        except BaseException as error:  # noqa: BLE001 - told below, in the thread of the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=loop, args=(n * 1_000,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not failures
+    batcher.close()

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedsvc.core.model import Chunking, Space
+from embedsvc.core.model import Chunking, Space, Truncated
 from embedsvc.core.preparing import (
     MOST_ID,
     MOST_METADATA,
@@ -227,7 +227,7 @@ def test_a_long_title_takes_a_share_of_the_window_and_no_more() -> None:
     header = next(iter(found.texts.values())).partition("\n")[0]
     assert 0 < len(approximate_starts(header)) <= 20 // TITLE_SHARE
     assert found.document.title == title
-    assert found.truncated == 0
+    assert found.truncated == ()
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,93 @@ def test_a_long_title_does_not_cut_a_text_into_crumbs(space: Space) -> None:
 @given(st.integers(1, 60), st.integers(0, 30), st.integers(1, 40))
 def test_no_chunk_is_truncated_whatever_the_title(words: int, title: int, size: int) -> None:
     draft = Draft("a", text="word " * words, title="t " * title)
-    assert cut(draft, Chunking(size=min(size, 20)), SMALL).truncated == 0
+    assert cut(draft, Chunking(size=min(size, 20)), SMALL).truncated == ()
 
 
-def test_chunks_longer_than_the_model_reads_are_counted() -> None:
+def test_chunks_longer_than_the_model_reads_are_told_one_by_one() -> None:
     long = DraftChunk("word " * 30)
-    found = cut(Draft("a", chunks=[long, DraftChunk("short")]), space=SMALL)
-    assert found.truncated == 1
-    assert cut(Draft("a", text="word " * 30), Chunking(strategy="none"), SMALL).truncated == 1
+    found = cut(Draft("a", chunks=[DraftChunk("short"), long, long]), space=SMALL)
+    assert found.truncated == (Truncated(1, 30, 20), Truncated(2, 30, 20))
+    titled = cut(Draft("a", chunks=[long], title="Of words"), space=SMALL)
+    assert titled.truncated == (Truncated(0, 32, 20),)
+    whole = cut(Draft("a", text="word " * 30), Chunking(strategy="none"), SMALL)
+    assert whole.truncated == (Truncated(0, 30, 20),)
+
+
+def test_a_truncated_chunk_is_kept_whole_and_addressed_by_what_is_read() -> None:
+    words = [f"word{n % 10}" for n in range(30)]
+    (piece,) = cut(Draft("a", chunks=[DraftChunk(" ".join(words))]), space=SMALL).document.pieces
+    assert piece.text == " ".join(words)
+    read = " ".join(words[:10]) + " "  # each is two tokens
+    assert piece.key == key_of_text(read)
+    changed = cut(Draft("a", chunks=[DraftChunk(" ".join([*words[:10], "other"]))]), space=SMALL)
+    assert changed.document.pieces[0].key == piece.key, "the model reads the same of both"
+
+
+def test_a_text_that_is_too_long_is_an_error_where_that_is_wanted() -> None:
+    chunks = [DraftChunk("short"), DraftChunk("word " * 21)]
+    with pytest.raises(TooLarge, match=r"chunks\[1\].text: 21 tokens, .* reads 20") as caught:
+        cut(Draft("a", chunks=chunks), Chunking(too_long="error"), SMALL)
+    assert caught.value.code == "text_too_long"
+    fits = cut(Draft("a", chunks=chunks[:1]), Chunking(too_long="error"), SMALL)
+    assert len(fits.document.pieces) == 1
+    cut(Draft("a", text="word " * 100), Chunking(too_long="error"), SMALL)  # cut into chunks
+
+
+def test_a_chunk_that_is_too_long_is_split_where_that_is_wanted() -> None:
+    chunks = [DraftChunk("short"), DraftChunk("word " * 50, {"page": 2})]
+    found = cut(Draft("a", chunks=chunks), Chunking(too_long="split"), SMALL)
+    assert found.truncated == ()
+    assert [piece.metadata for piece in found.document.pieces] == [None] + [{"page": 2}] * 3
+    assert "".join(piece.text for piece in found.document.pieces).count("word") == 50
+
+
+@pytest.mark.parametrize("policy", ["truncate", "split", "error"])
+def test_ready_made_vectors_are_of_the_whole_text_whatever_the_policy(policy: Any) -> None:
+    draft = Draft("a", text="word " * 100, vectors=[[1, 0, 0, 0]])
+    found = cut(draft, Chunking(too_long=policy), SMALL)
+    assert [piece.text for piece in found.document.pieces] == ["word " * 99 + "word"]
+    assert found.truncated == ()
+
+
+_WORDS = st.sampled_from(["a", "be", "extraordinarily", "東京都", "3.14", "End.", "Why?", "x" * 70])
+_TEXTS = st.lists(_WORDS, min_size=1, max_size=60).map(" ".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(_TEXTS, st.lists(_TEXTS, min_size=1, max_size=4)),
+    st.integers(1, 40),
+    st.sampled_from(["sentences", "tokens", "none"]),
+    st.sampled_from(["truncate", "split", "error"]),
+    st.sampled_from(["", "A title", "t " * 40]),
+)
+def test_whatever_is_too_long_chunks_stand_in_the_text_and_keys_tell_what_is_read(
+    text: Any, size: int, strategy: Any, policy: Any, title: str
+) -> None:
+    chunks = None if isinstance(text, str) else [DraftChunk(one) for one in text]
+    draft = Draft("a", text=text if chunks is None else None, chunks=chunks, title=title)
+    refused = ""
+    try:
+        found = cut(draft, Chunking(size, 0, strategy, policy), SMALL)
+    except TooLarge as error:
+        refused = error.code
+    if refused:
+        assert (policy, refused) == ("error", "text_too_long")
+        return
+    document = found.document
+    assert all(document.text[p.start : p.end] == p.text for p in document.pieces)
+    covered = {at for p in document.pieces for at in range(p.start, p.end)}
+    assert all(document.text[at].isspace() for at in set(range(len(document.text))) - covered)
+    cut_short = {told.index for told in found.truncated}
+    assert policy == "truncate" or not cut_short
+    for number, piece in enumerate(document.pieces):
+        read = found.texts[piece.key]
+        assert piece.key == key_of_text(read)
+        assert len(approximate_starts(read)) == found.tokens[piece.key] <= SMALL.window
+        own = read[len(title.strip()) + 1 :] if title == "A title" else read.rpartition("\n")[2]
+        assert piece.text.startswith(own)
+        assert (own != piece.text) == (number in cut_short)
 
 
 def test_labels_alone_can_be_checked() -> None:

@@ -181,7 +181,7 @@ class Machine(RuleBasedStateMachine):
 
     def brute_force(self, query: str) -> list[tuple[str, str, float]]:
         backend = self.run(self.services[0].embedders.backend(f"hash:{DIMENSIONS}"))
-        vector = self.run(self.services[0].embedders.embed(backend, [query], "query"))[0]
+        vector = self.run(self.services[0].embedders.embed(backend, [query], "query")).rows[0]
         scored = [(d, t, float(row @ vector)) for d, t, row in self.rows()]
         return sorted(scored, key=lambda one: -one[2])
 

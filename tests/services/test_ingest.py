@@ -13,6 +13,7 @@ from embedsvc.errors import (
     InvalidInput,
     NotFound,
     ProviderBusy,
+    ProviderDenied,
     ProviderError,
     ProviderRejected,
     TooLarge,
@@ -79,6 +80,42 @@ def test_a_wrong_answer_of_a_provider_is_never_stored(
             again = await service.ingest.add("c", [Draft("a", text="one"), Draft("b", text="two")])
             assert statuses(again) == {"a": "indexed", "b": "indexed"}
             assert (await service.verify.verify("c")).ok
+
+    run(work())
+
+
+def test_a_server_that_answers_in_other_dimensions_has_another_model_and_is_refused(
+    run: Run, opened: Any, scripted: Any
+) -> None:
+    async def work() -> None:
+        async with opened(backend=scripted(calls=Calls(remote=True))) as service:
+            await service.ingest.add("c", [Draft("a", text="one")])
+        backend = scripted(calls=Calls(remote=True), trouble=lambda t: np.ones((len(t), 63)))
+        async with opened(backend=backend) as service:
+            with pytest.raises(Conflict, match="63 dimensions") as caught:
+                await service.ingest.add("c", [Draft("b", text="two")])
+            assert caught.value.code == "embedding_space_changed"
+            assert (await service.collections.describe("c")).documents == 1
+            backend.trouble = lambda _texts: None
+            again = await service.ingest.add("c", [Draft("b", text="two")])
+            assert statuses(again) == {"b": "indexed"}
+
+    run(work())
+
+
+def test_what_has_its_vectors_is_stored_while_the_provider_is_away(
+    run: Run, opened: Any, scripted: Any
+) -> None:
+    def away(_texts: Any) -> None:
+        raise ProviderDenied("the key is wrong")
+
+    async def work() -> None:
+        async with opened(backend=scripted()) as service:
+            await service.ingest.add("c", [Draft("a", text="one")])
+        async with opened(backend=scripted(trouble=away)) as service:
+            added = await service.ingest.add("c", [Draft("b", text="one"), Draft("d", text="two")])
+            assert statuses(added) == {"b": "indexed", "d": "failed"}
+            assert added.documents[1].error.code == "provider_denied"
 
     run(work())
 

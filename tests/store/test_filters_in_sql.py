@@ -1,6 +1,6 @@
 """Filters in SQL mean on both databases what a few lines of Python say they mean."""
 
-import time
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -374,8 +374,20 @@ def test_a_large_filter_still_runs(ask: Ask) -> None:
 @pytest.mark.parametrize(
     "where", [{"a": {"$in": list(range(3, 1_003))}}, {"a": {"$in": ["x"] * 999}}]
 )
-def test_a_list_of_a_thousand_values_takes_no_second(ask: Ask, where: Any) -> None:
-    rows = only(*range(5), "x")
-    started = time.perf_counter()
-    agree(ask, where, rows)
-    assert time.perf_counter() - started < 1
+def test_a_list_of_a_thousand_values_is_looked_up_as_one(
+    ask: Ask, database: Database, where: Any
+) -> None:
+    """Its statement has no more conditions than that of a short list, so it takes no longer."""
+    agree(ask, where, only(*range(5), "x"))
+
+    def conditions(raw: Any) -> int:
+        columns = [probe.c.outer, probe.c.own]
+
+        def work(tx: Any) -> int:
+            made = compile_filter(parse_filter(raw), columns, tx.dialect.name)
+            return len(re.findall(r"\b(?:AND|OR|EXISTS|CASE)\b", str(made.compile(tx))))
+
+        return database.alone(work)
+
+    short = {"a": {"$in": where["a"]["$in"][:3]}}
+    assert conditions(where) == conditions(short) > 0

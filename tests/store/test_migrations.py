@@ -1,19 +1,26 @@
 """The schema: made step by step, the same as the tables, and never touched when it is newer."""
 
+import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import inspect, text
 
+from alembic import command
+from embedsvc.core.model import Space
 from embedsvc.errors import ConfigError
 from embedsvc.settings import Settings
 from embedsvc.store import tables
 from embedsvc.store.database import Database
 from embedsvc.store.migrations import HEAD, ensure_current, migrate, revision
+from embedsvc.store.store import Store
 
 ALEMBIC = Settings().shipped / "alembic"
 
@@ -89,3 +96,107 @@ def test_a_chunk_id_is_never_used_again(database: Database) -> None:
         lambda tx: tx.execute(text("SELECT sql FROM sqlite_master WHERE name = 'chunk'")).scalar()
     )
     assert "AUTOINCREMENT" in str(sql)
+
+
+# -- from 0001 ------------------------------------------------------------------------------------
+
+LOCAL = Space("local", "all-MiniLM-L6-v2", 384, "53aa", 256, "mean_tokens", special_tokens=2)
+OLD = [LOCAL, Space("hash", "256", 256)]
+
+
+def alembic(database: Database, step: str, revision_: str) -> None:
+    """`alembic upgrade` or `downgrade` to a revision."""
+
+    def work(connection: Any) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(ALEMBIC))
+        config.attributes["connection"] = connection
+        getattr(command, step)(config, revision_)
+
+    database.alone(work)
+
+
+def identity_at_0001(space: Space) -> str:
+    """As the version wrote it that had no options."""
+    known = asdict(space)
+    known.pop("options")
+    return json.dumps(known, sort_keys=True)
+
+
+@pytest.fixture
+def old(new: Database) -> Database:
+    """A database of 0001 with two spaces, and a vector in each."""
+    alembic(new, "upgrade", "0001")
+
+    def fill(tx: Any) -> None:
+        for number, space in enumerate(OLD, 1):
+            tx.execute(
+                text("INSERT INTO space (identity, created_at) VALUES (:identity, 5)"),
+                {"identity": identity_at_0001(space)},
+            )
+            tx.execute(
+                text("INSERT INTO vector (space_id, key, data) VALUES (:id, :key, :data)"),
+                {"id": number, "key": bytes(32), "data": bytes(4)},
+            )
+
+    new.alone(fill)
+    return new
+
+
+def identities(database: Database) -> list[str]:
+    found: list[str] = database.alone(
+        lambda tx: list(tx.execute(text("SELECT identity FROM space ORDER BY id")).scalars())
+    )
+    return found
+
+
+def test_a_database_of_0001_is_refused_until_it_is_migrated(old: Database) -> None:
+    with pytest.raises(ConfigError, match=r"at revision 0001, .*embedsvc migrate"):
+        ensure_current(old, ALEMBIC)
+    assert migrate(old, ALEMBIC) == "0001"
+    ensure_current(old, ALEMBIC)
+
+
+def test_spaces_of_0001_are_those_that_run_in_fp32(run: Any, old: Database) -> None:
+    """So their vectors are found again, and never mixed with those of int8."""
+    migrate(old, ALEMBIC)
+    store = Store(old)
+    wanted = [replace(LOCAL, options="precision=fp32"), OLD[1]]
+    found = [run(store.space(number)) for number in (1, 2)]
+    assert [known.space for known in found] == wanted
+    assert [known.canaries for known in found] == [None, None]
+    assert [run(store.space_id(space)) for space in wanted] == [1, 2], "no new row is made"
+    assert len(identities(old)) == 2
+    vectors = old.alone(lambda tx: tx.execute(text("SELECT space_id FROM vector")).all())
+    assert sorted(row[0] for row in vectors) == [1, 2]
+
+
+def test_going_back_to_0001_loses_the_options_alone(old: Database) -> None:
+    before = identities(old)
+    migrate(old, ALEMBIC)
+    assert identities(old) != before
+    alembic(old, "downgrade", "0001")
+    assert revision(old) == "0001"
+    assert identities(old) == before
+    columns = old.alone(lambda tx: {c["name"] for c in inspect(tx).get_columns("space")})
+    assert columns == {"id", "identity", "created_at"}
+    assert not old.alone(lambda tx: inspect(tx).has_table("usage"))
+    assert migrate(old, ALEMBIC) == "0001"
+
+
+def test_vectors_that_0001_would_take_for_others_stop_the_way_back(run: Any, old: Database) -> None:
+    """The database is left as it was."""
+    migrate(old, ALEMBIC)
+    int8 = replace(LOCAL, options="backend=ctranslate2&precision=int8")
+    run(Store(old).space_id(int8))
+    with pytest.raises(CommandError, match=r"all-MiniLM-L6-v2 with .*precision=int8"):
+        alembic(old, "downgrade", "0001")
+    assert revision(old) == HEAD
+    assert len(identities(old)) == 3
+
+
+def test_all_the_way_back_nothing_is_left(new: Database) -> None:
+    migrate(new, ALEMBIC)
+    alembic(new, "downgrade", "base")
+    left = new.alone(lambda tx: set(inspect(tx).get_table_names()))
+    assert left <= {"alembic_version", "sqlite_sequence"}

@@ -12,6 +12,7 @@ INPUTS = ("input_ids", "attention_mask")
 
 def export(model: LocalModel, place: Path) -> None:
     """Write `place/model.onnx`: ids and mask in, the last layer out."""
+    import onnx  # noqa: F401 - torch needs it, and says so less plainly
     import torch
     import transformers
 

@@ -1,7 +1,10 @@
 """A model as its files describe it, and what every runtime needs around it."""
 
 import json
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedsvc.errors import ConfigError
+from embedsvc.errors import ConfigError, EmbedsvcError
 
 Tokens = Sequence[int]
 Run = Callable[[Sequence[Tokens]], NDArray[np.floating]]
@@ -20,6 +23,9 @@ Run = Callable[[Sequence[Tokens]], NDArray[np.floating]]
 
 Hidden = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
 """Ids and mask, shape (texts, tokens) → shape (texts, tokens, hidden size)."""
+
+ABANDONED = 86_400.0
+"""Seconds after which a conversion that has not ended is taken for one of a process that died."""
 
 POOLINGS = ("mean_tokens", "cls_token", "max_tokens", "lasttoken")
 """Poolings that are done here, so that a runtime needs no torch."""
@@ -94,20 +100,43 @@ def pool(
 def converted(model: LocalModel, runtime: str, make: Callable[[Path], None]) -> Path:
     """The folder of a converted model, made once by `make(folder)`.
 
-    Conversion goes to a temporary name first; of two processes that convert, one wins.
+    Conversion goes to a temporary name first and is on disk before it has its own; of two that
+    convert at once, one wins. Raises ConfigError.
     """
     said = json.dumps([model.revision, model.name, runtime, model.precision])
     folder = model.converted / f"{runtime}-{sha256(said.encode()).hexdigest()[:16]}"
     if folder.is_dir():
         return folder
     model.converted.mkdir(parents=True, exist_ok=True)
+    _clear(model.converted)
     half = Path(mkdtemp(prefix="half-", dir=model.converted))
     try:
         make(half)
+        _flush(half)
         half.rename(folder)
-    except OSError as error:
+    except (EmbedsvcError, ImportError):
+        raise
+    except Exception as error:  # every converter has classes of its own
         if not folder.is_dir():
-            raise ConfigError(f"{model.name} cannot be converted for {runtime}: {error}") from error
+            raise ConfigError(
+                f"local:{model.name} cannot be converted for {runtime} ({error}); use backend=torch"
+            ) from error
     finally:
         rmtree(half, ignore_errors=True)
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove what conversions left behind that never ended."""
+    for half in folder.glob("half-*"):
+        with suppress(FileNotFoundError):  # another process removes it too
+            if time.time() - half.stat().st_mtime > ABANDONED:
+                rmtree(half, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Make sure that what was written is on disk."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())

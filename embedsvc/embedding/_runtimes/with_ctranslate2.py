@@ -1,9 +1,10 @@
 """CTranslate2: BERT and its relatives on a processor, in int8 with a scale for every token.
 
-Because each token has its own scale, a text has the same vector whatever else is in the batch.
+Because each token has its own scale, what else is in the batch changes a vector only by rounding.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,5 +47,13 @@ def load(model: LocalModel, threads: int) -> Loaded:
 def _convert(model: LocalModel, place: Path, kind: str) -> None:
     from ctranslate2.converters import TransformersConverter
 
-    converter = TransformersConverter(str(model.folder), trust_remote_code=False)
+    class Converter(TransformersConverter):  # type: ignore[misc]
+        def load_model(self, *args: Any, **chosen: Any) -> Any:
+            loaded = super().load_model(*args, use_safetensors=True, **chosen)
+            if not hasattr(loaded.config, "position_embedding_type"):
+                # transformers 5 knows no other and does not save it any more; the converter asks
+                loaded.config.position_embedding_type = "absolute"
+            return loaded
+
+    converter = Converter(str(model.folder), trust_remote_code=False)
     converter.convert(str(place), quantization=kind, force=True)

@@ -65,5 +65,5 @@ def _model(model: LocalModel, device: str) -> Any:
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True, "dtype": getattr(torch, TYPES[model.precision])},
         ).eval()
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of torch, of safetensors, of the model's own class
         raise ConfigError(f"local:{model.name} cannot be loaded: {error}") from error

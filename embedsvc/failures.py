@@ -23,7 +23,7 @@ def of_status(
 ) -> ProviderError:
     """The error that an HTTP status means. `headers` are looked at for when to come back."""
     said = f"{provider} answered {status}: {shown(message)}"
-    if status in (401, 403, 404):
+    if status in (401, 402, 403, 404):
         return ProviderDenied(said)
     if status in (408, 504):
         return ProviderTimeout(said)

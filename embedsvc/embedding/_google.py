@@ -1,0 +1,135 @@
+"""Google's embedding models, through the Gemini API and through Vertex AI."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.genai import Client
+from google.genai.types import HttpOptions
+from langchain_google_genai import GoogleGenerativeAIEmbeddings
+from langchain_google_genai._common import GoogleGenerativeAIError
+from numpy.typing import ArrayLike
+
+from embedsvc.core.model import Role
+from embedsvc.embedding._http import Connection
+from embedsvc.embedding._known import Asked, Known, backend
+from embedsvc.embedding._langchain import RemoteBackend
+from embedsvc.errors import ProviderBusy, ProviderDenied, ProviderError, ProviderRejected
+from embedsvc.failures import shown
+from embedsvc.ports import Calls
+from embedsvc.settings import Settings
+
+GEMINI_EMBEDDING = Known(3_072, window=2_048, others=range(1, 3_073))
+
+TOKENS = 5_000
+"""Of one call. The client cuts a call in two above 20,000 by its own count, which takes every word,
+mark and space for two."""
+
+_TASKS: Mapping[Role, str] = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
+_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+
+
+class _Statistics(msgspec.Struct):
+    token_count: float | None = None
+
+
+class _Embeddings(msgspec.Struct):
+    statistics: _Statistics = msgspec.field(default_factory=_Statistics)
+
+
+class _Prediction(msgspec.Struct):
+    embeddings: _Embeddings = msgspec.field(default_factory=_Embeddings)
+
+
+class _Usage(msgspec.Struct, rename="camel"):
+    prompt_token_count: int | None = None
+
+
+class _Body(msgspec.Struct, rename="camel"):
+    """`predictions` comes from Vertex AI, `usageMetadata` from newer models."""
+
+    predictions: list[_Prediction] = msgspec.field(default_factory=list)
+    usage_metadata: _Usage | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+async def create_from(
+    asked: Asked,
+    calls: Calls,
+    settings: Settings,
+    url: str,
+    client: Mapping[str, Any],
+    model: Mapping[str, Any],
+) -> RemoteBackend:
+    """A backend at `url` from the arguments of the SDK's client and of LangChain's model."""
+    line = Connection(
+        asked.spec.provider,
+        settings,
+        tokens=_tokens,
+        refine=_refine,
+        wraps=(GoogleGenerativeAIError,),
+    )
+
+    def build() -> GoogleGenerativeAIEmbeddings:
+        made = GoogleGenerativeAIEmbeddings(
+            model=asked.spec.model, output_dimensionality=asked.shortened, **model
+        )
+        # Its own client would speak through aiohttp, which tries again by itself.
+        options = HttpOptions(
+            base_url=url,
+            httpx_async_client=line.http,
+            timeout=int(settings.provider_timeout * 1_000),  # else none
+        )
+        made.client = Client(http_options=options, **client)
+        return made
+
+    built = await asyncio.to_thread(build)
+
+    async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
+        return await line.counted(built.aembed_documents(list(texts), task_type=_TASKS[role]))
+
+    def translate(error: Exception) -> Exception | None:
+        cause: BaseException | None = error
+        while cause is not None:  # Vertex AI wants a token, which is fetched before a call
+            if isinstance(cause, GoogleAuthError):
+                passing = isinstance(cause, TransportError) or cause.retryable
+                kind = ProviderError if passing else ProviderDenied
+                return kind(f"{asked.spec.provider}: no access token: {shown(str(cause))}")
+            cause = cause.__cause__ or cause.__context__
+        return line.translate(error)
+
+    return await backend(asked, calls, ask, translate, line.aclose)
+
+
+def _tokens(body: bytes) -> int | None:
+    found = _decoder.decode(body)
+    if found.usage_metadata is not None:
+        return found.usage_metadata.prompt_token_count
+    counts = [each.embeddings.statistics.token_count for each in found.predictions]
+    told = [count for count in counts if count is not None]
+    return round(sum(told)) if told and len(told) == len(counts) else None
+
+
+def _refine(error: ProviderError, status: int, body: Any) -> ProviderError:
+    """Google says in the details of an error when to come back, and that a key is none."""
+    del status
+    for detail in _details(body):
+        kind = str(detail.get("@type", ""))
+        if isinstance(error, ProviderRejected) and detail.get("reason") == "API_KEY_INVALID":
+            return ProviderDenied(error.detail)  # its status is 400
+        if isinstance(error, ProviderBusy) and kind.endswith("google.rpc.RetryInfo"):
+            delay = _DELAY.fullmatch(str(detail.get("retryDelay")))
+            if delay is not None:
+                return ProviderBusy(error.detail, retry_after=float(delay[1]))
+    return error
+
+
+def _details(body: Any) -> list[dict[str, Any]]:
+    error = body.get("error") if isinstance(body, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    return [each for each in details or [] if isinstance(each, dict)]

@@ -1,0 +1,5 @@
+"""infinity: infinity:MODEL, at INFINITY_BASE_URL."""
+
+from embedsvc.reranking._jina import create, destination
+
+__all__ = ["create", "destination"]

@@ -1,0 +1,5 @@
+"""LocalAI: localai:MODEL, at LOCALAI_BASE_URL."""
+
+from embedsvc.reranking._jina import create, destination
+
+__all__ = ["create", "destination"]
