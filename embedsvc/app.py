@@ -25,7 +25,7 @@ from embedsvc.api.metrics import measured
 from embedsvc.api.openai import embeddings, models
 from embedsvc.api.request import StrictRequest, check_request
 from embedsvc.core.spec import Spec, parse_spec
-from embedsvc.errors import ConfigError, EmbedsvcError, Forbidden
+from embedsvc.errors import ConfigError, EmbedsvcError, Forbidden, ProviderTimeout
 from embedsvc.ports import (
     Answerer,
     EmbeddingBackend,
@@ -36,9 +36,10 @@ from embedsvc.ports import (
     no_step,
 )
 from embedsvc.services.ask import Ask
+from embedsvc.services.backends import CreateBackend
 from embedsvc.services.collections import Collections
 from embedsvc.services.embed import Embed
-from embedsvc.services.embedding import CreateBackend, Embedders
+from embedsvc.services.embedding import Embedders
 from embedsvc.services.files import Files
 from embedsvc.services.indexing import PAGE, Replicas
 from embedsvc.services.ingest import Ingest
@@ -169,7 +170,15 @@ async def _create(kind: plugins.Kind, settings: Settings, spec: Spec) -> Any:
             code="offline",
         )
     made = await asyncio.to_thread(module.create, spec, settings)
-    return await made if inspect.isawaitable(made) else made
+    if not inspect.isawaitable(made):
+        return made
+    try:
+        async with asyncio.timeout(settings.provider_timeout):  # it asks its provider something
+            return await made
+    except TimeoutError as error:
+        raise ProviderTimeout(
+            f"{spec.provider} did not answer within {settings.provider_timeout:g} seconds"
+        ) from error
 
 
 def destination(module: Any, settings: Settings, spec: Spec) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
@@ -12,17 +12,26 @@ from embedsvc.errors import (
     ProviderError,
     ProviderRejected,
     ProviderTimeout,
+    ProviderWrong,
 )
 
 _LONGEST = 300
+_BEGINNING = 80
+_SHORTEST_KEY = 5
+"""What is shorter is a word that stands for no key."""
+
 _SECRET = re.compile(r"\b(sk|pk|hf|gh[pousr]|AIza|esk|xai|key)[-_]?[A-Za-z0-9_\-*]{8,}|Bearer \S+")
 
 
 def of_status(
-    provider: str, status: int, message: str, headers: Mapping[str, str] | None = None
+    provider: str,
+    status: int,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    secrets: Iterable[str | None] = (),
 ) -> ProviderError:
     """The error that an HTTP status means. `headers` are looked at for when to come back."""
-    said = f"{provider} answered {status}: {shown(message)}"
+    said = f"{provider} answered {status}: {shown(message, secrets)}"
     if status in (401, 402, 403, 404):
         return ProviderDenied(said)
     if status in (408, 504):
@@ -32,6 +41,29 @@ def of_status(
     if status in (400, 413, 415, 422):
         return ProviderRejected(said)
     return ProviderError(said)
+
+
+def wrong(
+    provider: str, why: str | Exception, body: str = "", secrets: Iterable[str | None] = ()
+) -> ProviderWrong:
+    """The error of an answer that cannot be right; `body` is quoted from its beginning."""
+    secrets = list(secrets)
+    said = f"a wrong answer from {provider}: {_words(why, secrets)}"
+    if body:
+        said += f"; it begins with {_masked(body, secrets)[:_BEGINNING]!r}"
+    return ProviderWrong(said)
+
+
+def late(provider: str) -> ProviderTimeout:
+    """The error of a provider that did not answer in time."""
+    return ProviderTimeout(f"{provider} did not answer in time")
+
+
+def unreachable(
+    provider: str, why: BaseException, secrets: Iterable[str | None] = ()
+) -> ProviderError:
+    """The error of a connection that could not be made or broke."""
+    return ProviderError(f"{provider} cannot be reached: {_words(why, secrets)}")
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -62,7 +94,19 @@ def _number(text: str | None) -> float | None:
     return value if isfinite(value) and value >= 0 else None
 
 
-def shown(message: str) -> str:
-    """A provider's message, short, on one line, and without anything that looks like a key."""
-    line = _SECRET.sub("[key]", " ".join(message.split()))
+def shown(message: str, secrets: Iterable[str | None] = ()) -> str:
+    """A provider's message, short, on one line, without `secrets` and what looks like a key."""
+    line = _masked(message, secrets)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _words(why: str | BaseException, secrets: Iterable[str | None]) -> str:
+    return shown(str(why) or repr(why), secrets)
+
+
+def _masked(message: str, secrets: Iterable[str | None]) -> str:
+    """On one line, without keys; before anything is cut, which would leave a part of one."""
+    known = (secret for secret in secrets if secret and len(secret) >= _SHORTEST_KEY)
+    for secret in sorted(known, key=len, reverse=True):
+        message = message.replace(secret, "[key]")
+    return _SECRET.sub("[key]", " ".join(message.split()))

@@ -8,6 +8,7 @@ Python import something else.
 """
 
 import pkgutil
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -16,6 +17,22 @@ from typing import Any, Literal
 from embedsvc.errors import MissingDependency, UnknownProvider
 
 Kind = Literal["embedding", "reranking", "index", "chat", "loaders"]
+
+EXTRAS: Mapping[tuple[Kind, str], str] = {
+    ("embedding", name): "openai"
+    for name in (
+        "azure",
+        "github",
+        "infinity",
+        "lmstudio",
+        "localai",
+        "ollama",
+        "tei",
+        "textgen",
+        "vllm",
+    )
+}
+"""Extras that are not called as the adapter that needs them."""
 
 
 def names(kind: Kind) -> list[str]:
@@ -37,7 +54,8 @@ def load(kind: Kind, name: str) -> Any:
         if (error.name or "").startswith("embedsvc"):
             raise
         raise MissingDependency(
-            f"{kind} {name!r} needs the package {error.name!r}: pip install 'embedsvc[{name}]'"
+            f"{kind} {name!r} needs the package {error.name!r}: "
+            f"pip install 'embedsvc[{EXTRAS.get((kind, name), name)}]'"
         ) from error
     known = names(kind)
     near = get_close_matches(name, known, n=1)

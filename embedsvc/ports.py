@@ -21,13 +21,15 @@ def no_step(_name: str) -> None:
 class Calls:
     """How calls are best made: the most texts and tokens in one, and how many run at once.
 
-    `remote` is a backend behind a network: its calls are repeated, and its space may change.
+    `remote` is a backend behind a network: its calls are repeated, and its space may change. Of one
+    that `cuts`, fewer dimensions are the first of all: both share one loaded model.
     """
 
     texts: int = 32
     tokens: int | None = None
     at_once: int = 16
     remote: bool = False
+    cuts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,16 +38,36 @@ OPENAI_SERVERS: Mapping[str, Server] = {
 }
 """Addresses as their own manuals give them; 127.0.0.1, because `localhost` may mean ::1 first."""
 
+OLLAMA_PORT = 11_434
+"""What OLLAMA_HOST means without a scheme and a port."""
+
 
 def base_url(provider: str, settings: Settings) -> str:
-    """The address of a server of OPENAI_SERVERS, without a slash at its end. Raises ConfigError."""
+    """The address of a server of OPENAI_SERVERS, without a slash at its end.
+
+    Raises MissingKey when there is none, ConfigError when it is not an address.
+    """
     server = OPENAI_SERVERS[provider]
     found = settings.variable(server.url_variable) or server.url
-    if provider == "ollama" and "://" not in found:  # its own client takes HOST:PORT too
-        found = f"http://{found}"
+    if not found:
+        raise MissingKey(
+            f"{server.url_variable} is not set; put the address of your server into it"
+        )
+    if provider == "ollama" and "://" not in found:  # its own client takes HOST and HOST:PORT too
+        found = _with_port(f"http://{found}", OLLAMA_PORT)
     if provider == "ollama" and urlsplit(found).path in ("", "/"):
         found = f"{found.rstrip('/')}/v1"
     return checked_url(found, server.url_variable)
+
+
+def _with_port(url: str, port: int) -> str:
+    """The same address; with that port where it has none."""
+    parts = urlsplit(url)
+    try:
+        lacks = parts.port is None and not parts.netloc.endswith(":")
+    except ValueError:
+        return url
+    return parts._replace(netloc=f"{parts.netloc}:{port}").geturl() if lacks else url
 
 
 def checked_url(url: str, variable: str) -> str:
@@ -59,7 +79,7 @@ def checked_url(url: str, variable: str) -> str:
 
 
 def key(variable: str, settings: Settings, *, needed: bool) -> str | None:
-    """The key in that variable. Raises ConfigError when it is needed and missing."""
+    """The key in that variable. Raises MissingKey when it is needed and missing."""
     found = settings.variable(variable)
     if found is None and needed:
         raise MissingKey(f"{variable} is not set; put your key into it")

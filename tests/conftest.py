@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from embedsvc.app import build_service, create_backend
+from embedsvc.core.canaries import CANARIES
 from embedsvc.core.model import Role, Space
 from embedsvc.core.spec import Spec, parse_spec
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.embedding.hash import HashBackend
 from embedsvc.ports import Answer, Calls, Step, no_step
-from embedsvc.services.embedding import CANARIES
 from embedsvc.services.service import Service
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("unpriced_tokens", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("day", "collection", "model", name=op.f("pk_usage")),
     )
+    op.execute("DELETE FROM idempotency")  # answers of another form
     _name_options({"local": "precision=fp32"})
 
 

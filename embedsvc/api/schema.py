@@ -504,6 +504,7 @@ class SimilarityOut(Answered):
 
     scores: list[float] | UnsetType = UNSET
     matrix: list[list[float]] | UnsetType = UNSET
+    truncated: list[TruncatedOut] | UnsetType = UNSET
 
 
 # -- answers ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from embedsvc.api.schema import (
     SimilarityOut,
     hit_out,
     search_out,
+    truncated_out,
 )
 from embedsvc.core.filters import parse_filter
 from embedsvc.errors import InvalidInput
@@ -54,10 +55,11 @@ async def similarity(
     data: JSONBody[SimilarityIn], service: NamedDependency[Service]
 ) -> SimilarityOut:
     """How alike texts are: each to the query, else each to each."""
-    cosines = (await service.embed.compare(data.texts, data.query)).tolist()
+    cosines, truncated = await service.embed.compare(data.texts, data.query)
+    told = truncated_out(truncated)
     if data.query is None:
-        return SimilarityOut(matrix=cosines)
-    return SimilarityOut(scores=cosines)
+        return SimilarityOut(matrix=cosines.tolist(), truncated=told)
+    return SimilarityOut(scores=cosines.tolist(), truncated=told)
 
 
 def _queries(data: SearchIn) -> list[QueryIn]:

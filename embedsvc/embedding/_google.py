@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.genai import Client
-from google.genai.types import HttpOptions
+from google.genai.types import EmbedContentConfig, HttpOptions
 from langchain_google_genai import GoogleGenerativeAIEmbeddings
 from langchain_google_genai._common import GoogleGenerativeAIError
 from numpy.typing import ArrayLike
@@ -16,13 +16,16 @@ from numpy.typing import ArrayLike
 from embedsvc.core.model import Role
 from embedsvc.embedding._http import Connection
 from embedsvc.embedding._known import Asked, Known, backend
-from embedsvc.embedding._langchain import RemoteBackend
+from embedsvc.embedding._remote import Ask, RemoteBackend
 from embedsvc.errors import ProviderBusy, ProviderDenied, ProviderError, ProviderRejected
 from embedsvc.failures import shown
 from embedsvc.ports import Calls
 from embedsvc.settings import Settings
 
-GEMINI_EMBEDDING = Known(3_072, window=2_048, others=range(1, 3_073))
+WINDOW = 2_048
+"""Tokens of a text that gemini-embedding-001 reads."""
+
+GEMINI_EMBEDDING = Known(3_072, window=WINDOW, others=range(1, 3_073))
 
 TOKENS = 5_000
 """Of one call. The client cuts a call in two above 20,000 by its own count, which takes every word,
@@ -58,6 +61,16 @@ class _Body(msgspec.Struct, rename="camel"):
 _decoder = msgspec.json.Decoder(_Body)
 
 
+class _Client(GoogleGenerativeAIEmbeddings):
+    """Vertex AI is told to cut nothing: it would not say so. The Gemini API cannot be told."""
+
+    def _build_config(self, **given: Any) -> EmbedContentConfig:
+        config = super()._build_config(**given)
+        if self.vertexai:
+            config.auto_truncate = False
+        return config
+
+
 async def create_from(
     asked: Asked,
     calls: Calls,
@@ -65,20 +78,20 @@ async def create_from(
     url: str,
     client: Mapping[str, Any],
     model: Mapping[str, Any],
+    unknown_window: int | None = None,
 ) -> RemoteBackend:
     """A backend at `url` from the arguments of the SDK's client and of LangChain's model."""
     line = Connection(
         asked.spec.provider,
         settings,
+        url,
         tokens=_tokens,
         refine=_refine,
         wraps=(GoogleGenerativeAIError,),
     )
 
     def build() -> GoogleGenerativeAIEmbeddings:
-        made = GoogleGenerativeAIEmbeddings(
-            model=asked.spec.model, output_dimensionality=asked.shortened, **model
-        )
+        made = _Client(model=asked.spec.model, **model)
         # Its own client would speak through aiohttp, which tries again by itself.
         options = HttpOptions(
             base_url=url,
@@ -90,8 +103,14 @@ async def create_from(
 
     built = await asyncio.to_thread(build)
 
-    async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
-        return await line.counted(built.aembed_documents(list(texts), task_type=_TASKS[role]))
+    def asking(dimensions: int | None) -> Ask:
+        async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
+            rows = built.aembed_documents(
+                list(texts), task_type=_TASKS[role], output_dimensionality=dimensions
+            )
+            return await line.counted(rows)
+
+        return ask
 
     def translate(error: Exception) -> Exception | None:
         cause: BaseException | None = error
@@ -103,7 +122,9 @@ async def create_from(
             cause = cause.__cause__ or cause.__context__
         return line.translate(error)
 
-    return await backend(asked, calls, ask, translate, line.aclose)
+    return await backend(
+        asked, calls, asking, translate, line.aclose, unknown_window=unknown_window
+    )
 
 
 def _tokens(body: bytes) -> int | None:

@@ -4,7 +4,7 @@ Clients differ in how they wrap an error, and drop what counts here: when to com
 tokens were billed. So the connection itself raises our errors, which no client knows how to repeat.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,8 +12,9 @@ import httpx
 import msgspec
 from numpy.typing import ArrayLike
 
-from embedsvc.errors import ProviderError, ProviderTimeout
-from embedsvc.failures import of_status, shown
+from embedsvc.errors import ProviderError
+from embedsvc.failures import late, of_status, unreachable, wrong
+from embedsvc.http import http_client
 from embedsvc.settings import Settings
 
 Tokens = Callable[[bytes], int | None]
@@ -38,17 +39,19 @@ def as_they_are(error: ProviderError, status: int, body: Any) -> ProviderError:
 
 
 class Connection:
-    """The connections to one provider, for the client of its SDK.
+    """The connections to one provider at `url`, for the client of its SDK.
 
-    `wraps` are the SDK's own errors, for what it finds wrong with an answer. The key that was sent
-    is masked in whatever the provider says.
+    `wraps` are the SDK's own errors, for what it finds wrong with an answer. `secret`, and any
+    other key that was sent, is masked in whatever the provider says.
     """
 
     def __init__(
         self,
         provider: str,
         settings: Settings,
+        url: str,
         *,
+        secret: str | None = None,
         tokens: Tokens = uncounted,
         refine: Refine = as_they_are,
         wraps: tuple[type[Exception], ...] = (),
@@ -57,9 +60,8 @@ class Connection:
         self._tokens = tokens
         self._refine = refine
         self._wraps = (*wraps, ValueError, TypeError, LookupError, AttributeError)
-        self.http = httpx.AsyncClient(
-            event_hooks={"response": [self._look]}, timeout=float(settings.provider_timeout)
-        )
+        self._secrets = [secret]
+        self.http = http_client(url, settings, look=self._look)
 
     async def counted(self, answer: Awaitable[ArrayLike]) -> tuple[ArrayLike, int | None]:
         """The vectors that a call of the SDK gives, and the tokens that were counted for them."""
@@ -79,14 +81,12 @@ class Connection:
             if isinstance(cause, ProviderError):
                 return cause
             if isinstance(cause, httpx.TimeoutException):
-                return ProviderTimeout(f"{self._provider} did not answer in time")
+                return late(self._provider)
             if isinstance(cause, httpx.HTTPError):
-                reason = shown(str(cause) or repr(cause))
-                return ProviderError(f"{self._provider} cannot be reached: {reason}")
+                return unreachable(self._provider, cause, self._secrets)
             cause = cause.__cause__ or cause.__context__
         if isinstance(error, self._wraps):
-            reason = shown(str(error) or repr(error))
-            return ProviderError(f"a wrong answer from {self._provider}: {reason}")
+            return wrong(self._provider, error, secrets=self._secrets)
         return None
 
     async def aclose(self) -> None:
@@ -95,27 +95,21 @@ class Connection:
 
     async def _look(self, response: httpx.Response) -> None:
         body = await response.aread()
+        secrets = [*self._secrets, *_sent(response)]
         if not response.is_success:
             said, parsed = _said(body)
-            error = of_status(
-                self._provider, response.status_code, _masked(said, response), response.headers
-            )
+            error = of_status(self._provider, response.status_code, said, response.headers, secrets)
             raise self._refine(error, response.status_code, parsed)
         try:
             _counted.get([]).append(self._tokens(body))
         except msgspec.MsgspecError as error:
-            raise ProviderError(
-                f"a wrong answer from {response.url.host}: {shown(str(error))}; it begins with "
-                f"{shown(_masked(response.text, response)[:80])!r}"
-            ) from error
+            raise wrong(response.url.host, error, response.text, secrets) from error
 
 
-def _masked(said: str, response: httpx.Response) -> str:
-    """What was said, without the key that was sent."""
-    for name in _KEY_HEADERS:
-        sent = response.request.headers.get(name, "").removeprefix("Bearer ")
-        said = said.replace(sent, "[key]") if sent else said
-    return said
+def _sent(response: httpx.Response) -> Sequence[str]:
+    """The keys that were sent: an access token is known nowhere else."""
+    headers = response.request.headers
+    return [headers.get(name, "").removeprefix("Bearer ") for name in _KEY_HEADERS]
 
 
 def _said(body: bytes) -> tuple[str, Any]:

@@ -4,9 +4,11 @@ The client library does the request; what it does not look at is checked on the 
 vectors are numbered, one for each text, and how many tokens were counted.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,17 +23,15 @@ from embedsvc import vocabulary
 from embedsvc.core.model import Role, Space
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.core.tokens import approximate_starts
-from embedsvc.embedding._langchain import Ask, RemoteBackend, Translate, probed_dimensions
+from embedsvc.embedding._known import Known, check_dimensions, check_shorter
+from embedsvc.embedding._remote import Ask, RemoteBackend, Translate, probed_dimensions
 from embedsvc.errors import (
-    EmbedsvcError,
     InvalidInput,
     ProviderDenied,
     ProviderError,
-    ProviderRejected,
-    ProviderTimeout,
-    ProviderWrong,
 )
-from embedsvc.failures import of_status, shown
+from embedsvc.failures import late, of_status, shown, unreachable, wrong
+from embedsvc.http import http_client
 from embedsvc.ports import Calls
 from embedsvc.providers import OPENAI_SERVERS, base_url, destination_of, key
 from embedsvc.settings import Settings
@@ -39,21 +39,14 @@ from embedsvc.settings import Settings
 AZURE_VERSION = "2024-10-21"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A model of OpenAI's own: its dimensions, and whether it can have fewer."""
-
-    dimensions: int
-    shortens: bool
-
-
-OPENAI_MODELS = {
-    "text-embedding-3-small": Known(1536, True),
-    "text-embedding-3-large": Known(3072, True),
-    "text-embedding-ada-002": Known(1536, False),
-}
 WINDOW = 8_191
 """Tokens of one input, as OpenAI's reference has it."""
+
+OPENAI_MODELS = {
+    "text-embedding-3-small": Known(1_536, WINDOW, others=range(1, 1_537)),
+    "text-embedding-3-large": Known(3_072, WINDOW, others=range(1, 3_073)),
+    "text-embedding-ada-002": Known(1_536, WINDOW),
+}
 
 CALLS = Calls(texts=2_048, tokens=300_000, at_once=4, remote=True)
 """The limits of one request at OpenAI."""
@@ -106,12 +99,13 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
         raise InvalidInput(f"{spec.provider}: which model? write {spec.provider}:MODEL")
     url = base_url(spec.provider, settings)
     secret = _key(spec, settings, url)
-    http = httpx.AsyncClient(
-        event_hooks={"response": [_look]},
-        timeout=httpx.Timeout(settings.provider_timeout),
-        trust_env=destination_of(url) is not None,  # no proxy between us and this machine
-    )
-    client = _client(spec, settings, url, secret, http)
+    http = http_client(url, settings, look=partial(_look, secret))
+    unused = httpx.Client(trust_env=False)  # for calls that are not async: there are none
+    client = _client(spec, settings, url, secret, http, unused)
+
+    async def close() -> None:
+        await asyncio.to_thread(unused.close)
+        await http.aclose()
 
     def asking(**parameters: int) -> Ask:
         async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
@@ -122,9 +116,6 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
                 rows = await client.aembed_documents(
                     list(texts), chunk_size=len(texts), **parameters
                 )
-            except ProviderError as error:  # of `_look`
-                _without(secret, error)
-                raise
             finally:
                 _seen.reset(token)
             return _in_order(rows, seen.order), seen.tokens
@@ -132,22 +123,25 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
         return ask
 
     def translate(error: Exception) -> Exception | None:
-        return _without(secret, translated(spec.provider, error))
+        return translated(spec.provider, error, secret)
 
     try:
         natural, known = await _natural(spec, url, asking(), translate)
         wanted = spec.dimensions or natural
         if wanted != natural:
-            await _check_shorter(spec, natural, known, asking(dimensions=wanted), translate)
+            if known is not None:
+                check_dimensions(spec, known)
+            else:
+                await check_shorter(spec, natural, asking(dimensions=wanted), translate)
     except BaseException:
-        await http.aclose()
+        await close()
         raise
     return RemoteBackend(
-        Space(spec.provider, spec.model, wanted, max_tokens=WINDOW if known else None),
+        Space(spec.provider, spec.model, wanted, max_tokens=known.window if known else None),
         _calls(spec, known),
         asking() if wanted == natural else asking(dimensions=wanted),
         translate,
-        http.aclose,
+        close,
         vocabulary.starts if known else approximate_starts,
     )
 
@@ -181,32 +175,6 @@ def _calls(spec: Spec, known: Known | None) -> Calls:
     return GITHUB_CALLS if spec.provider == "github" else CALLS
 
 
-async def _check_shorter(
-    spec: Spec, natural: int, known: Known | None, ask: Ask, translate: Translate
-) -> None:
-    """Refuse dimensions that the model does not give when asked for. Raises InvalidInput."""
-    if known is not None:
-        _check_dimensions(spec, known)
-        return
-    try:
-        found = await probed_dimensions(ask, translate, str(spec))
-    except ProviderRejected as error:
-        raise InvalidInput(_only(spec, natural)) from error
-    if found != spec.dimensions:
-        raise InvalidInput(_only(spec, natural))
-
-
-def _only(spec: Spec, natural: int) -> str:
-    return f"{spec}: {spec.dimensions} dimensions; this model has {natural}"
-
-
-def _check_dimensions(spec: Spec, known: Known) -> None:
-    wanted = spec.dimensions or 0
-    if wanted != known.dimensions and not (known.shortens and 1 <= wanted <= known.dimensions):
-        able = f"1 to {known.dimensions}" if known.shortens else f"{known.dimensions}"
-        raise InvalidInput(f"{spec}: {wanted} dimensions; this model has {able}")
-
-
 def _key(spec: Spec, settings: Settings, url: str) -> str | None:
     server = OPENAI_SERVERS[spec.provider]
     needed = server.key_needed and destination_of(url) is not None
@@ -214,7 +182,12 @@ def _key(spec: Spec, settings: Settings, url: str) -> str | None:
 
 
 def _client(
-    spec: Spec, settings: Settings, url: str, secret: str | None, http: httpx.AsyncClient
+    spec: Spec,
+    settings: Settings,
+    url: str,
+    secret: str | None,
+    http: httpx.AsyncClient,
+    unused: httpx.Client,
 ) -> OpenAIEmbeddings:
     shared: dict[str, Any] = {
         "model": spec.model,
@@ -222,7 +195,7 @@ def _client(
         "max_retries": 0,  # services/retrying.py repeats
         "check_embedding_ctx_length": False,  # texts are cut before they come here
         "http_async_client": http,
-        "http_client": httpx.Client(),
+        "http_client": unused,
     }
     if spec.provider == "azure":
         version = settings.variable("OPENAI_API_VERSION") or AZURE_VERSION
@@ -237,25 +210,22 @@ def _in_order(rows: list[list[float]], order: list[int]) -> list[list[float]]:
     return [row for _, row in sorted(zip(order, rows, strict=True), key=itemgetter(0))]
 
 
-async def _look(response: httpx.Response) -> None:
+async def _look(secret: str | None, response: httpx.Response) -> None:
     """Keep the numbers of the vectors and the count of tokens. Raises ProviderError."""
     if response.status_code != 200:
         return
     try:
         body = _decoder.decode(_finite(await response.aread()))
     except msgspec.MsgspecError as error:
-        raise ProviderError(
-            f"a wrong answer from {response.url.host}: {shown(str(error))}; it begins with "
-            f"{shown(response.text[:80])!r}"
-        ) from error
+        raise wrong(response.url.host, error, response.text, [secret]) from error
     seen = _seen.get(_Seen())
     order = [item.index for item in body.data]
     numbered = [number for number in order if number is not None]
     if numbered:
         if sorted(numbered) != list(range(len(order))):
-            raise ProviderWrong(
-                f"a wrong answer from {response.url.host}: the vectors are numbered {order[:8]}, "
-                "not one for each text"
+            raise wrong(
+                response.url.host,
+                f"the vectors are numbered {order[:8]}, not one for each text",
             )
         seen.order = numbered
     usage = body.usage
@@ -268,37 +238,29 @@ def _finite(content: bytes) -> bytes:
     return content.replace(b"NaN", b"0").replace(b"Infinity", b"0")
 
 
-def translated(provider: str, error: Exception) -> Exception | None:
-    """An error of the openai client as ours."""
+def translated(provider: str, error: Exception, secret: str | None) -> Exception | None:
+    """An error of the openai client as ours, without the secret."""
     cause: BaseException | None = error
     while cause is not None:  # the client wraps what the hook raises
         if isinstance(cause, ProviderError):
             return cause
         cause = cause.__cause__
     if isinstance(error, openai.APITimeoutError):
-        return ProviderTimeout(f"{provider} did not answer in time")
+        return late(provider)
     if isinstance(error, openai.APIStatusError):
-        return _of_status(provider, error)
+        return _of_status(provider, error, secret)
     if isinstance(error, openai.APIConnectionError):
-        reason = error.__cause__ or error
-        return ProviderError(f"{provider} cannot be reached: {shown(str(reason) or repr(reason))}")
+        return unreachable(provider, error.__cause__ or error, [secret])
     if isinstance(error, openai.OpenAIError | ValueError | TypeError | KeyError | httpx.HTTPError):
-        return ProviderError(f"a wrong answer from {provider}: {shown(str(error) or repr(error))}")
+        return wrong(provider, error, secrets=[secret])
     return None
 
 
-def _of_status(provider: str, error: openai.APIStatusError) -> ProviderError:
+def _of_status(provider: str, error: openai.APIStatusError, secret: str | None) -> ProviderError:
     body = error.body if isinstance(error.body, dict) else {}
     said = body.get("message")
     message = said if isinstance(said, str) and said else error.message
     if error.code == "insufficient_quota":  # a 429 that no waiting helps
-        return ProviderDenied(f"{provider} answered {error.status_code}: {shown(message)}")
-    return of_status(provider, error.status_code, message, error.response.headers)
-
-
-def _without(secret: str | None, error: Exception | None) -> Exception | None:
-    """The same error; the key is taken out of what the provider said."""
-    if secret and isinstance(error, EmbedsvcError) and secret in error.detail:
-        error.detail = error.detail.replace(secret, "[key]")
-        error.args = (error.detail,)
-    return error
+        why = shown(message, [secret])
+        return ProviderDenied(f"{provider} answered {error.status_code}: {why}")
+    return of_status(provider, error.status_code, message, error.response.headers, [secret])

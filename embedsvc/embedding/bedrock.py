@@ -1,38 +1,49 @@
 """Amazon Bedrock: bedrock:amazon.titan-embed-text-v2:0, in the region of AWS_REGION.
 
 Credentials are found as boto3 finds them: in the environment, in ~/.aws, or from the machine.
+AWS_PROFILE and AWS_BEARER_TOKEN_BEDROCK may be in `.env` too.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Sequence
-from contextvars import ContextVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    ProfileNotFound,
+    ReadTimeoutError,
+)
+from botocore.tokens import ScopedEnvTokenProvider
 from langchain_aws import BedrockEmbeddings
 from numpy.typing import ArrayLike
 
 from embedsvc.core.model import Role
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._known import Known, asked_for, backend
-from embedsvc.embedding._langchain import RemoteBackend
+from embedsvc.embedding._remote import Ask, RemoteBackend
 from embedsvc.errors import (
     ConfigError,
     MissingKey,
-    ProviderError,
     ProviderRejected,
-    ProviderTimeout,
+    Unavailable,
 )
-from embedsvc.failures import of_status, shown
+from embedsvc.failures import late, of_status, shown, unreachable, wrong
 from embedsvc.ports import Calls
-from embedsvc.providers import checked_url, destination_of
+from embedsvc.providers import checked_url, destination_of, is_here
 from embedsvc.settings import Settings
 
 URL_VARIABLE = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
-SECRETS = ("AWS_BEARER_TOKEN_BEDROCK", "AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY")
+BEARER = "AWS_BEARER_TOKEN_BEDROCK"
+SECRETS = (BEARER, "AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY")
 COUNT_HEADER = "x-amzn-bedrock-input-token-count"
 
 MODELS = {
@@ -73,33 +84,46 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     name = _without_region(spec.model)
     asked = asked_for(spec, MODELS, name)
     client = await asyncio.to_thread(_client, settings)
-    shared: dict[str, Any] = {"client": client, "model_id": spec.model}
-    if asked.shortened is not None:
-        shared["dimensions"] = asked.shortened
     cohere = name.startswith("cohere.")
-    models: dict[Role, BedrockEmbeddings] = {
+    calls = COHERE_CALLS if cohere else CALLS
+    threads = ThreadPoolExecutor(calls.at_once, thread_name_prefix="bedrock")
+
+    def asking(dimensions: int | None) -> Ask:
+        models = _models(client, spec.model, dimensions, cohere)
+
+        async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
+            counted: list[int] = []
+            context = copy_context()
+            context.run(_counted.set, counted)
+            rows = await asyncio.get_running_loop().run_in_executor(
+                threads, context.run, models[role].embed_documents, list(texts)
+            )
+            return rows, sum(counted) if counted else None
+
+        return ask
+
+    async def close() -> None:
+        threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(client.close)
+
+    def translate(error: Exception) -> Exception | None:
+        return translated(error, [settings.variable(name) for name in SECRETS])
+
+    return await backend(asked, calls, asking, translate, close)
+
+
+def _models(
+    client: Any, model: str, dimensions: int | None, cohere: bool
+) -> dict[Role, BedrockEmbeddings]:
+    shared: dict[str, Any] = {"client": client, "model_id": model}
+    if dimensions is not None:
+        shared["dimensions"] = dimensions
+    return {
         "document": BedrockEmbeddings(**shared),
         "query": BedrockEmbeddings(
             **shared, model_kwargs={"input_type": "search_query"} if cohere else None
         ),
     }
-
-    async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
-        counted: list[int] = []
-        token = _counted.set(counted)  # the thread gets a copy of the context, with this very list
-        try:
-            rows = await asyncio.to_thread(models[role].embed_documents, list(texts))
-        finally:
-            _counted.reset(token)
-        return rows, sum(counted) if counted else None
-
-    async def close() -> None:
-        await asyncio.to_thread(client.close)
-
-    def translate(error: Exception) -> Exception | None:
-        return translated(error, [settings.variable(name) or "" for name in SECRETS])
-
-    return await backend(asked, COHERE_CALLS if cohere else CALLS, ask, translate, close)
 
 
 def _region(settings: Settings) -> str | None:
@@ -118,29 +142,46 @@ def _without_region(model: str) -> str:
 
 
 def _client(settings: Settings) -> Any:
-    """boto3's client, which calls once. Raises ConfigError without region or credentials."""
+    """boto3's client, which calls once. Raises MissingKey without region or credentials."""
+    url = _url(settings)
+    profile = settings.variable("AWS_PROFILE")
+    bearer = settings.variable(BEARER)
     config = Config(
+        signature_version=None if bearer is None else "bearer",
         connect_timeout=settings.provider_timeout,
         read_timeout=settings.provider_timeout,
         retries={"total_max_attempts": 1},  # services/retrying.py repeats
         max_pool_connections=CALLS.at_once + COHERE_CALLS.at_once,
+        proxies={} if url is not None and is_here(url) else None,  # None: as the environment says
     )
     try:
+        inner = botocore.session.get_session()
+        if bearer is not None:
+            inner.get_component("token_provider").insert_before(
+                "env", ScopedEnvTokenProvider(inner, {BEARER: bearer})
+            )
         session = boto3.Session(
+            botocore_session=inner,
+            profile_name=profile,
             aws_access_key_id=settings.variable("AWS_ACCESS_KEY_ID"),
             aws_secret_access_key=settings.variable("AWS_SECRET_ACCESS_KEY"),
             aws_session_token=settings.variable("AWS_SESSION_TOKEN"),
             region_name=_region(settings),
         )
-        if not settings.variable("AWS_BEARER_TOKEN_BEDROCK") and not session.get_credentials():
+        if session.region_name is None:
+            raise MissingKey("AWS_REGION is not set; put the name of a region of Amazon into it")
+        if bearer is None and not session.get_credentials():
             raise MissingKey(
                 "no credentials for AWS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-                "AWS_PROFILE"
+                f"AWS_PROFILE, or {BEARER}"
             )
-        client = session.client("bedrock-runtime", endpoint_url=_url(settings), config=config)
+        client = session.client("bedrock-runtime", endpoint_url=url, config=config)
+    except ProfileNotFound as error:
+        raise ConfigError(f"AWS_PROFILE is {profile!r}; there is no such profile") from error
     except (BotoCoreError, ValueError) as error:
-        raise ConfigError(f"Amazon Bedrock: {shown(str(error))}; set AWS_REGION") from error
+        raise ConfigError(f"Amazon Bedrock: {shown(str(error))}; look at AWS_REGION") from error
     client.meta.events.register("after-call.bedrock-runtime.InvokeModel", _count)
+    client.meta.events.register("provide-client-params.bedrock-runtime.InvokeModel", _uncut)
     return client
 
 
@@ -150,23 +191,37 @@ def _count(http_response: Any, **_: Any) -> None:
         _counted.get([]).append(int(count))
 
 
-def translated(error: Exception, secrets: Sequence[str]) -> Exception | None:
+def _uncut(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Tell Amazon's Nova to refuse a text that is too long: LangChain has it cut without a word."""
+    body = json.loads(params["body"])
+    text = body.get("singleEmbeddingParams", {}).get("text")
+    if text is None:
+        return params
+    text["truncationMode"] = "NONE"
+    return {**params, "body": json.dumps(body)}
+
+
+def translated(error: Exception, secrets: Sequence[str | None]) -> Exception | None:
     """An error of boto3 as ours, without the secrets."""
     if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
-        return ProviderTimeout("bedrock did not answer in time")
+        return late("bedrock")
     if isinstance(error, ClientError):
         answer = error.response.get("ResponseMetadata", {})
         what = error.response.get("Error", {})
         said = f"{what.get('Code', '')}: {what.get('Message', '')}"
-        for secret in filter(None, secrets):
-            said = said.replace(secret, "[key]")
         return of_status(
-            "bedrock", answer.get("HTTPStatusCode", 500), said, answer.get("HTTPHeaders", {})
+            "bedrock",
+            answer.get("HTTPStatusCode", 500),
+            said,
+            answer.get("HTTPHeaders", {}),
+            secrets,
         )
     if isinstance(error, BotoCoreError):
-        return ProviderError(f"bedrock cannot be reached: {shown(str(error))}")
+        return unreachable("bedrock", error, secrets)
+    if isinstance(error, RuntimeError) and "after shutdown" in str(error):
+        return Unavailable("bedrock is being shut down")
     if isinstance(error, ValueError) and "does not support texts longer" in str(error):
         return ProviderRejected(f"bedrock: {shown(str(error))}")
     if isinstance(error, ValueError | TypeError | LookupError | AttributeError):
-        return ProviderError(f"a wrong answer from bedrock: {shown(str(error) or repr(error))}")
+        return wrong("bedrock", error, secrets=secrets)
     return None

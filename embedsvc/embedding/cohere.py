@@ -13,7 +13,7 @@ from embedsvc.core.model import Role
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._http import Connection
 from embedsvc.embedding._known import Asked, Known, asked_for, backend
-from embedsvc.embedding._langchain import RemoteBackend
+from embedsvc.embedding._remote import Ask, RemoteBackend
 from embedsvc.errors import ProviderDenied, ProviderError
 from embedsvc.ports import Calls
 from embedsvc.providers import checked_url, destination_of, key
@@ -65,21 +65,32 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     line = Connection(
         "cohere",
         settings,
+        url,
+        secret=secret,
         tokens=_tokens,
         refine=_refine,
         wraps=(cohere.core.ApiError,),
     )
-    client = _client(asked, url, secret, line, settings)
 
-    async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
-        kind = "search_query" if role == "query" else "search_document"
-        return await line.counted(client.aembed(list(texts), input_type=kind))
+    def asking(dimensions: int | None) -> Ask:
+        client = _client(asked, dimensions, url, secret, line, settings)
 
-    return await backend(asked, CALLS, ask, line.translate, line.aclose)
+        async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
+            kind = "search_query" if role == "query" else "search_document"
+            return await line.counted(client.aembed(list(texts), input_type=kind))
+
+        return ask
+
+    return await backend(asked, CALLS, asking, line.translate, line.aclose)
 
 
 def _client(
-    asked: Asked, url: str, secret: str, line: Connection, settings: Settings
+    asked: Asked,
+    dimensions: int | None,
+    url: str,
+    secret: str,
+    line: Connection,
+    settings: Settings,
 ) -> CohereEmbeddings:
     made = CohereEmbeddings(
         model=asked.spec.model,
@@ -98,8 +109,8 @@ def _client(
         log_warning_experimental_features=False,
     )
     more: dict[str, Any] = {"request_options": {"max_retries": 0}}
-    if asked.shortened is not None:
-        more["output_dimension"] = asked.shortened
+    if dimensions is not None:
+        more["output_dimension"] = dimensions
     made.async_client = _Client(partial(inner.embed, **more))
     return made
 

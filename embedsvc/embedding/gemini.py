@@ -1,12 +1,19 @@
 """Google's Gemini API: gemini:gemini-embedding-001; its key in GOOGLE_API_KEY or GEMINI_API_KEY."""
 
+from dataclasses import replace
+
 from embedsvc.core.spec import Spec, refuse_options
-from embedsvc.embedding._google import GEMINI_EMBEDDING, TOKENS, create_from
+from embedsvc.embedding._google import GEMINI_EMBEDDING, TOKENS, WINDOW, create_from
 from embedsvc.embedding._known import asked_for
-from embedsvc.embedding._langchain import RemoteBackend
+from embedsvc.embedding._remote import RemoteBackend
 from embedsvc.ports import Calls
 from embedsvc.providers import checked_url, destination_of, key
 from embedsvc.settings import Settings
+
+CUT_AT = WINDOW * 3 // 4
+"""The API cuts what is longer than the model's window and does not say so, and tokens are only
+estimated here: so texts are cut before, and that is told."""
+MODELS = {"gemini-embedding-001": replace(GEMINI_EMBEDDING, window=CUT_AT)}
 
 URL = "https://generativelanguage.googleapis.com"
 URL_VARIABLE = "GOOGLE_GEMINI_BASE_URL"
@@ -23,7 +30,7 @@ def destination(spec: Spec, settings: Settings) -> str | None:
 async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     """A Gemini model; asked once when it is not a known one."""
     refuse_options(spec)
-    asked = asked_for(spec, {"gemini-embedding-001": GEMINI_EMBEDDING})
+    asked = asked_for(spec, MODELS)
     url = _url(settings)
     secret = (
         settings.variable("GOOGLE_API_KEY")
@@ -38,6 +45,7 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
         url,
         client={"api_key": secret, "vertexai": False},
         model={"google_api_key": secret, "vertexai": False},
+        unknown_window=CUT_AT,
     )
 
 

@@ -16,7 +16,7 @@ from embedsvc.core.model import Role
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._http import Connection
 from embedsvc.embedding._known import asked_for, backend
-from embedsvc.embedding._langchain import RemoteBackend
+from embedsvc.embedding._remote import Ask, RemoteBackend
 from embedsvc.errors import InvalidInput, ProviderBusy, ProviderError
 from embedsvc.ports import Calls
 from embedsvc.providers import checked_url, destination_of, key
@@ -62,19 +62,23 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
         or key("HF_TOKEN", settings, needed=destination_of(url) is not None)
         or "none"
     )
-    line = Connection("huggingface", settings, refine=_refine)
+    line = Connection("huggingface", settings, url, secret=secret, refine=_refine)
     client = _Client(url, secret, line, float(settings.provider_timeout))
 
     async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
         prompt = spec.options.get(_OPTIONS[role])
         return await line.counted(client.feature_extraction(list(texts), prompt_name=prompt))
 
+    def asking(_dimensions: int | None) -> Ask:
+        return ask
+
     return await backend(
         asked,
         CALLS,
-        ask,
+        asking,
         line.translate,
         line.aclose,
+        shortens=False,
         query_prompt=spec.options.get(_OPTIONS["query"], ""),
         document_prompt=spec.options.get(_OPTIONS["document"], ""),
     )

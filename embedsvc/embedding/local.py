@@ -15,6 +15,7 @@ a model runs. What is heavy is imported when the model is loaded.
 """
 
 import asyncio
+import ctypes
 import importlib.util
 import json
 import os
@@ -111,11 +112,12 @@ class LocalBackend:
 
     def __init__(self, space: Space, model: LocalModel, runtime: str, threads: int) -> None:
         self.space = space
-        self.calls = Calls()
+        self.calls = Calls(cuts=True)
         self.runtime = runtime
         self._model = model
         self._threads = threads or os.cpu_count() or 1
         self._loading = threading.Lock()
+        self._warming = asyncio.Lock()
         self._batcher: Batcher[Tokens] | None = None
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
@@ -129,7 +131,8 @@ class LocalBackend:
     async def warm(self) -> None:
         """Load the runtime and the weights, in a thread. Raises ConfigError."""
         if self._batcher is None:
-            await asyncio.to_thread(self._load)
+            async with self._warming:  # one thread loads, and no others wait for it
+                await asyncio.to_thread(self._load)
 
     async def embed(self, texts: Sequence[str], role: Role) -> Answer:
         """What is longer than the model's window is cut."""
@@ -200,7 +203,7 @@ class LocalBackend:
             os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
             if _features().get("AVX512_SKX"):
                 # left to itself CTranslate2 takes AVX2, and a quarter more time
-                os.environ.update(CT2_FORCE_CPU_ISA="AVX512")
+                os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
             module = import_module(f"embedsvc.embedding._runtimes.with_{self.runtime}")
             try:
                 loaded = module.load(self._model, self._threads)
@@ -251,11 +254,21 @@ def _features() -> Mapping[str, bool]:
 
 
 def _has_cuda() -> bool:
-    """Whether there is a driver and a build of torch for it; looks, and does not import torch."""
+    """Whether there is a GPU that may be used, and a build of torch for it; imports no torch."""
     try:
-        return "+cpu" not in version("torch") and find_library("cuda") is not None
+        driver = None if "+cpu" in version("torch") else find_library("cuda")
     except PackageNotFoundError:
         return False
+    if driver is None:
+        return False
+    count = ctypes.c_int()
+    try:
+        cuda = ctypes.CDLL(driver)
+        if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return False
+    except (OSError, AttributeError):
+        return False
+    return count.value > 0
 
 
 def _options(runtime: str, precision: str) -> str:
@@ -327,7 +340,7 @@ def _space(spec: Spec, folder: Path, runtime: str, precision: str) -> tuple[Spac
             pooling=pooling,
             query_prompt=prompts["query"],
             document_prompt=prompts["document"],
-            special_tokens=_extra_tokens(tokenizer, prompts["document"]),
+            special_tokens=max(_extra_tokens(tokenizer, prompt) for prompt in prompts.values()),
             options=_options(runtime, precision),
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -13,8 +13,8 @@ from embedsvc.core.model import Role
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._http import Connection
 from embedsvc.embedding._known import Known, asked_for, backend
-from embedsvc.embedding._langchain import RemoteBackend
-from embedsvc.errors import ProviderError
+from embedsvc.embedding._remote import Ask, RemoteBackend
+from embedsvc.failures import wrong
 from embedsvc.ports import Calls
 from embedsvc.providers import checked_url, destination_of, key
 from embedsvc.settings import Settings
@@ -62,7 +62,7 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     url = _url(settings)
     needed = destination_of(url) is not None
     secret = key("MISTRAL_API_KEY", settings, needed=needed) or "none"
-    line = Connection("mistral", settings, tokens=_tokens)
+    line = Connection("mistral", settings, url, secret=secret, tokens=_tokens)
     line.http.base_url = url
     line.http.headers["Authorization"] = f"Bearer {secret}"
     client = MistralAIEmbeddings(
@@ -78,7 +78,10 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
         del role
         return await line.counted(client.aembed_documents(list(texts)))
 
-    return await backend(asked, CALLS, ask, line.translate, line.aclose)
+    def asking(_dimensions: int | None) -> Ask:
+        return ask
+
+    return await backend(asked, CALLS, asking, line.translate, line.aclose, shortens=False)
 
 
 def _url(settings: Settings) -> str:
@@ -90,8 +93,7 @@ def _tokens(body: bytes) -> int | None:
     found = _decoder.decode(body)
     order = [item.index for item in found.data]
     if order != list(range(len(order))) and set(order) != {None}:
-        raise ProviderError(
-            f"a wrong answer from mistral: the vectors are numbered {order[:8]}, not in the order "
-            "of the texts"
+        raise wrong(
+            "mistral", f"the vectors are numbered {order[:8]}, not in the order of the texts"
         )
     return found.usage.total_tokens if found.usage is not None else None

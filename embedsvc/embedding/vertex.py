@@ -15,7 +15,7 @@ from google.oauth2 import service_account
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._google import GEMINI_EMBEDDING, TOKENS, create_from
 from embedsvc.embedding._known import Known, asked_for
-from embedsvc.embedding._langchain import RemoteBackend
+from embedsvc.embedding._remote import RemoteBackend
 from embedsvc.errors import MissingKey
 from embedsvc.failures import shown
 from embedsvc.ports import Calls

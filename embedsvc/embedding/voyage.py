@@ -5,7 +5,6 @@ tokens before each call and drops the tokens that were billed.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import aiohttp
 import voyageai
@@ -16,9 +15,9 @@ from voyageai.local.helpers import is_local_model
 from embedsvc.core.model import Role
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._known import Known, asked_for, backend
-from embedsvc.embedding._langchain import RemoteBackend
-from embedsvc.errors import InvalidInput, ProviderError, ProviderTimeout
-from embedsvc.failures import of_status, shown
+from embedsvc.embedding._remote import Ask, RemoteBackend
+from embedsvc.errors import InvalidInput
+from embedsvc.failures import late, of_status, unreachable, wrong
 from embedsvc.ports import Calls
 from embedsvc.providers import checked_url, destination_of, key
 from embedsvc.settings import Settings
@@ -70,24 +69,27 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     )
     session = aiohttp.ClientSession()
 
-    async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
-        token = voyageai.aiosession.set(session)
-        try:
-            found = await client.embed(
-                list(texts),
-                model=spec.model,
-                input_type=role,
-                truncation=False,  # texts are cut before they come here
-                output_dimension=asked.shortened,
-            )
-        finally:
-            voyageai.aiosession.reset(token)
-        return found.embeddings, found.total_tokens
+    def asking(dimensions: int | None) -> Ask:
+        async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
+            token = voyageai.aiosession.set(session)
+            try:
+                found = await client.embed(
+                    list(texts),
+                    model=spec.model,
+                    input_type=role,
+                    truncation=False,  # texts are cut before they come here
+                    output_dimension=dimensions,
+                )
+            finally:
+                voyageai.aiosession.reset(token)
+            return found.embeddings, found.total_tokens
+
+        return ask
 
     def translate(error: Exception) -> Exception | None:
         return translated(error, secret)
 
-    return await backend(asked, CALLS, ask, translate, session.close)
+    return await backend(asked, CALLS, asking, translate, session.close)
 
 
 def _url(settings: Settings) -> str:
@@ -96,23 +98,19 @@ def _url(settings: Settings) -> str:
 
 
 def translated(error: Exception, secret: str) -> Exception | None:
-    """An error of Voyage's client as ours."""
-
-    def masked(text: Any) -> str:
-        return shown(str(text).replace(secret, "[key]"))
-
+    """An error of Voyage's client as ours, without the secret."""
+    secrets = [secret]
     if isinstance(error, Timeout | TimeoutError):
-        return ProviderTimeout("voyage did not answer in time")
+        return late("voyage")
     if isinstance(error, VoyageError) and error.http_status is not None:
         body = error.json_body
         said = body.get("detail") if isinstance(body, dict) else None
         if error.http_status < 300:
-            return ProviderError(f"a wrong answer from voyage: {masked(error.http_body)}")
-        message = masked(said or error.http_body or error)
-        return of_status("voyage", error.http_status, message, error.headers)
+            return wrong("voyage", str(error.http_body or error), secrets=secrets)
+        message = str(said or error.http_body or error)
+        return of_status("voyage", error.http_status, message, error.headers, secrets)
     if isinstance(error, VoyageError | aiohttp.ClientError | OSError):
-        reason = error.__cause__ or error
-        return ProviderError(f"voyage cannot be reached: {masked(reason) or repr(reason)}")
+        return unreachable("voyage", error.__cause__ or error, secrets)
     if isinstance(error, ValueError | TypeError | LookupError | AttributeError):
-        return ProviderError(f"a wrong answer from voyage: {masked(error) or repr(error)}")
+        return wrong("voyage", error, secrets=secrets)
     return None

@@ -1,4 +1,9 @@
-"""Servers that rerank in the shape of Jina: Jina's own, infinity, vLLM, LocalAI, and TEI's."""
+"""Servers that rerank in the shape of Jina: Jina's own, infinity, vLLM, LocalAI, and TEI's.
+
+Some give what the model says, which may be any number, in the place of a relevance from 0 to 1.
+LocalAI always does, so its scores go through a sigmoid; those of another server do so from the
+first one on that is outside 0 to 1. TEI is asked for relevances. The order stays as it is.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.spec import Spec, refuse_options
-from embedsvc.errors import InvalidInput, ProviderError, ProviderTimeout
-from embedsvc.failures import of_status, shown
+from embedsvc.errors import InvalidInput
+from embedsvc.failures import late, of_status, unreachable, wrong
+from embedsvc.http import http_client
 from embedsvc.ports import Calls
 from embedsvc.providers import OPENAI_SERVERS, Server, base_url, checked_url, destination_of, key
 from embedsvc.reranking._answers import in_order
@@ -20,6 +26,9 @@ JINA = Server("https://api.jina.ai/v1", "JINA_BASE_URL", "JINA_API_KEY", True)
 CALLS = Calls(texts=1_000, at_once=4, remote=True)
 OTHER_CALLS = Calls(texts=32, at_once=4, remote=True)
 """Servers on one machine take less: text-embeddings-inference 32 texts."""
+
+_SLACK = 1e-3
+"""How far rounding may take a relevance out of 0 to 1."""
 
 
 class _Scored(msgspec.Struct):
@@ -43,6 +52,7 @@ class _Asked:
     url: str
     model: str
     tei: bool
+    secret: str | None
 
 
 def destination(spec: Spec, settings: Settings) -> str | None:
@@ -51,7 +61,7 @@ def destination(spec: Spec, settings: Settings) -> str | None:
 
 
 def create(spec: Spec, settings: Settings) -> "JinaReranker":
-    """A model of the server that `spec.provider` names. Raises ConfigError without its key."""
+    """A model of the server that `spec.provider` names. Raises MissingKey without its key."""
     refuse_options(spec)
     tei = spec.provider == "tei"  # it serves one model
     if not spec.model and not tei:
@@ -61,12 +71,10 @@ def create(spec: Spec, settings: Settings) -> "JinaReranker":
     secret = key(
         server.key_variable, settings, needed=server.key_needed and destination_of(url) is not None
     )
-    http = httpx.AsyncClient(
-        timeout=httpx.Timeout(settings.provider_timeout),
-        headers={} if secret is None else {"Authorization": f"Bearer {secret}"},
-    )
+    headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+    http = http_client(url, settings, headers=headers)
     calls = CALLS if spec.provider == "jina" else OTHER_CALLS
-    return JinaReranker(spec, _Asked(f"{url}/rerank", spec.model, tei), calls, http)
+    return JinaReranker(spec, _Asked(f"{url}/rerank", spec.model, tei, secret), calls, http)
 
 
 class JinaReranker:
@@ -78,27 +86,26 @@ class JinaReranker:
         self._provider = spec.provider
         self._asked = asked
         self._http = http
+        self._raw = spec.provider == "localai"
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.floating]:
-        """One request. Raises ProviderError."""
+        """One request. Raises ProviderError; ProviderRejected for a text that is too long."""
+        secrets = [self._asked.secret]
         try:
             answer = await self._http.post(self._asked.url, json=self._body(query, texts))
         except httpx.TimeoutException as error:
-            raise ProviderTimeout(f"{self._provider} did not answer in time") from error
+            raise late(self._provider) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ProviderError(
-                f"{self._provider} cannot be reached: {shown(str(error) or repr(error))}"
-            ) from error
+            raise unreachable(self._provider, error, secrets) from error
         if answer.status_code != 200:
-            raise of_status(self._provider, answer.status_code, answer.text, answer.headers)
+            raise of_status(
+                self._provider, answer.status_code, answer.text, answer.headers, secrets
+            )
         try:
             scores = self._scores(answer.content)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ProviderError(
-                f"a wrong answer from {self._provider}: {shown(str(error))}; it begins with "
-                f"{shown(answer.text[:80])!r}"
-            ) from error
-        return in_order(scores, len(texts), self.name)
+            raise wrong(self._provider, error, answer.text, secrets) from error
+        return self._relevances(in_order(scores, len(texts), self.name))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -106,7 +113,7 @@ class JinaReranker:
 
     def _body(self, query: str, texts: Sequence[str]) -> dict[str, object]:
         if self._asked.tei:
-            return {"query": query, "texts": list(texts), "raw_scores": False, "truncate": True}
+            return {"query": query, "texts": list(texts), "raw_scores": False, "truncate": False}
         return {
             "model": self._asked.model,
             "query": query,
@@ -114,6 +121,11 @@ class JinaReranker:
             "top_n": len(texts),
             "return_documents": False,
         }
+
+    def _relevances(self, scores: NDArray[np.floating]) -> NDArray[np.floating]:
+        if not self._asked.tei and ((scores < -_SLACK) | (scores > 1 + _SLACK)).any():
+            self._raw = True
+        return (1 + np.tanh(scores / 2)) / 2 if self._raw else scores  # the sigmoid
 
     def _scores(self, content: bytes) -> list[tuple[int, float]]:
         if self._asked.tei:

@@ -9,8 +9,9 @@ from cohere.core.api_error import ApiError
 from numpy.typing import NDArray
 
 from embedsvc.core.spec import Spec, refuse_options
-from embedsvc.errors import InvalidInput, ProviderError, ProviderTimeout
-from embedsvc.failures import of_status, shown
+from embedsvc.errors import InvalidInput
+from embedsvc.failures import late, of_status, unreachable, wrong
+from embedsvc.http import http_client
 from embedsvc.ports import Calls
 from embedsvc.providers import checked_url, destination_of, key
 from embedsvc.reranking._answers import in_order
@@ -28,7 +29,7 @@ def destination(spec: Spec, settings: Settings) -> str | None:
 
 
 def create(spec: Spec, settings: Settings) -> "CohereReranker":
-    """A model of Cohere. Raises ConfigError without a key."""
+    """A model of Cohere. Raises MissingKey without a key."""
     refuse_options(spec)
     if not spec.model:
         raise InvalidInput("cohere: which model? write cohere:rerank-v3.5")
@@ -36,20 +37,23 @@ def create(spec: Spec, settings: Settings) -> "CohereReranker":
     found = settings.variable("CO_API_KEY")
     needed = found is None and destination_of(url) is not None
     secret = key("COHERE_API_KEY", settings, needed=needed) or found or "none"
-    http = httpx.AsyncClient(timeout=httpx.Timeout(settings.provider_timeout))
+    http = http_client(url, settings)
     client = cohere.AsyncClientV2(secret, base_url=url, httpx_client=http)
-    return CohereReranker(spec, client, http)
+    return CohereReranker(spec, client, http, secret)
 
 
 class CohereReranker:
     """A model behind Cohere's own client."""
 
-    def __init__(self, spec: Spec, client: "cohere.AsyncClientV2", http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, spec: Spec, client: "cohere.AsyncClientV2", http: httpx.AsyncClient, secret: str
+    ) -> None:
         self.name = str(spec)
         self.calls = CALLS
         self._model = spec.model
         self._client = client
         self._http = http
+        self._secrets = [secret]
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.floating]:
         """One request. Raises ProviderError."""
@@ -64,16 +68,16 @@ class CohereReranker:
         except ApiError as error:
             said = error.body.get("message") if isinstance(error.body, dict) else error.body
             if error.status_code is None or error.status_code < 400:
-                raise ProviderError(f"a wrong answer from cohere: {shown(str(said))}") from error
-            raise of_status("cohere", error.status_code, str(said), error.headers) from error
-        except httpx.TimeoutException as error:
-            raise ProviderTimeout("cohere did not answer in time") from error
-        except httpx.HTTPError as error:
-            raise ProviderError(
-                f"cohere cannot be reached: {shown(str(error) or repr(error))}"
+                raise wrong("cohere", str(said), secrets=self._secrets) from error
+            raise of_status(
+                "cohere", error.status_code, str(said), error.headers, self._secrets
             ) from error
+        except httpx.TimeoutException as error:
+            raise late("cohere") from error
+        except httpx.HTTPError as error:
+            raise unreachable("cohere", error, self._secrets) from error
         except (AttributeError, TypeError, ValueError) as error:
-            raise ProviderError(f"a wrong answer from cohere: {shown(str(error))}") from error
+            raise wrong("cohere", error, secrets=self._secrets) from error
         return in_order(scores, len(texts), self.name)
 
     async def aclose(self) -> None:

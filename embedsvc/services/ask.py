@@ -96,7 +96,7 @@ class Ask:
         citations: list[Citation] = []
 
         async def embed(texts: Sequence[str], role: Role) -> Matrix:
-            return (await self._embedders.embed(backend, texts, role, collection)).rows
+            return await self._embedders.embed_beginnings(backend, texts, role, collection)
 
         async for delta in answerer.answer(question, sources, embed):
             checked = [

@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from embedsvc.core.model import Chunking, Collection, FieldType, IndexInfo
+from embedsvc.core.model import Chunking, Collection, FieldType, IndexInfo, Space
 from embedsvc.core.preparing import check_text
 from embedsvc.errors import Conflict, InvalidInput, NotFound
-from embedsvc.ports import EmbeddingBackend
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.indexing import Replicas
 from embedsvc.store.store import Store
@@ -59,7 +58,8 @@ class Collections:
     ) -> tuple[Collection, bool]:
         """Create it, or change description and fields; whether it was created.
 
-        Raises Conflict when it exists with another embedding or chunking.
+        Another word for the same model (at another address) is taken over. Raises Conflict when it
+        exists with another embedding or chunking.
         """
         checked_name(name)
         check_text("description", description or "")
@@ -69,7 +69,7 @@ class Collections:
         if existing is None:
             spec = embedding or self._default
             backend = await self._embedders.backend(spec, dimensions)
-            cut = _checked_chunking(chunking or _default_chunking(backend), backend)
+            cut = _checked_chunking(chunking or _default_chunking(backend.space), backend.space)
             space = await self._embedders.space_of(backend)
             existing, created = await self._store.create_collection(
                 name, spec, space, cut, description, fields
@@ -77,7 +77,8 @@ class Collections:
             if created:
                 return existing, True
         await self._refuse_change(existing, embedding, dimensions, chunking)
-        return await self._store.update_collection(name, description, fields), False
+        moved = embedding if embedding != existing.embedding else None
+        return await self._store.update_collection(name, description, fields, moved), False
 
     async def describe(self, name: str) -> Described:
         """A collection with counts and the state of its index. Raises NotFound."""
@@ -105,6 +106,15 @@ class Collections:
         except NotFound:
             return None
 
+    async def _is_same(self, existing: Collection, embedding: str) -> bool:
+        """Whether another word means the model that the collection is embedded with."""
+        try:
+            other = await self._embedders.backend(embedding, existing.dimensions)
+        except InvalidInput:  # that model does not have as many dimensions
+            await self._embedders.backend(embedding)
+            return False
+        return await self._embedders.same_space(existing, other)
+
     async def _refuse_change(
         self,
         existing: Collection,
@@ -114,10 +124,8 @@ class Collections:
     ) -> None:
         if (embedding, dimensions, chunking) == (None, None, None):
             return
-        backend = await self._embedders.of(existing)
         if embedding not in (None, existing.embedding):
-            other = await self._embedders.backend(embedding, dimensions)
-            if not await self._embedders.same_space(existing, other):
+            if not await self._is_same(existing, embedding):
                 raise Conflict(
                     f"the collection {existing.name!r} is embedded with {existing.embedding}, "
                     f"not with {embedding}: that is a migration",
@@ -129,7 +137,8 @@ class Collections:
                 f"not {dimensions}: that is a migration",
                 code="embedding_differs",
             )
-        if chunking is not None and _checked_chunking(chunking, backend) != existing.chunking:
+        space = await self._embedders.space(existing)
+        if chunking is not None and _checked_chunking(chunking, space) != existing.chunking:
             raise Conflict(
                 f"the collection {existing.name!r} is chunked with size {existing.chunking.size}, "
                 f"overlap {existing.chunking.overlap}, strategy {existing.chunking.strategy!r}: "
@@ -148,14 +157,14 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _default_chunking(backend: EmbeddingBackend) -> Chunking:
+def _default_chunking(space: Space) -> Chunking:
     size = Chunking().size
-    window = backend.space.window
+    window = space.window
     return Chunking(size=size if window is None else min(size, window))
 
 
-def _checked_chunking(chunking: Chunking, backend: EmbeddingBackend) -> Chunking:
-    window = backend.space.window
+def _checked_chunking(chunking: Chunking, space: Space) -> Chunking:
+    window = space.window
     if not 1 <= chunking.size <= _MOST_TOKENS:
         raise InvalidInput(f"chunking.size: {chunking.size}; use 1 to {_MOST_TOKENS} tokens")
     if not 0 <= chunking.overlap < chunking.size:

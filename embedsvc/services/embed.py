@@ -9,7 +9,7 @@ import numpy as np
 from embedsvc.core.fitting import Fitted, fit, joined
 from embedsvc.core.model import Collection, Matrix, Role, TooLong, Truncated
 from embedsvc.errors import InvalidInput, TooLarge
-from embedsvc.ports import EmbeddingBackend
+from embedsvc.services.backends import Backend
 from embedsvc.services.embedding import Embedders
 
 MOST_COMPARED = 256
@@ -70,7 +70,7 @@ class Embed:
             truncated=[f.truncated for f in fitted if f.truncated is not None],
         )
 
-    async def _of(self, collection: Collection, dimensions: int | None) -> EmbeddingBackend:
+    async def _of(self, collection: Collection, dimensions: int | None) -> Backend:
         if dimensions not in (None, collection.dimensions):
             raise InvalidInput(
                 f"dimensions: {dimensions}; the collection {collection.name!r} has "
@@ -78,16 +78,21 @@ class Embed:
             )
         return await self._embedders.of(collection)
 
-    async def compare(self, texts: Sequence[str], query: str | None) -> Matrix:
-        """Cosines: shape (len(texts),) to the query, else (len(texts), len(texts))."""
+    async def compare(
+        self, texts: Sequence[str], query: str | None
+    ) -> tuple[Matrix, Sequence[Truncated]]:
+        """Cosines: shape (len(texts),) to the query, else (len(texts), len(texts)).
+
+        And the texts that were not read whole.
+        """
         _check("texts", texts, MOST_COMPARED)
         if query is not None and not query.strip():
             raise InvalidInput("query: it is empty")
-        rows = (await self.embed(texts)).rows
+        found = await self.embed(texts)
         if query is None:
-            return rows @ rows.T
+            return found.rows @ found.rows.T, found.truncated
         asked = (await self.embed([query], role="query")).rows[0]
-        return rows @ asked
+        return found.rows @ asked, found.truncated
 
 
 def _check(name: str, texts: Sequence[str], most: int) -> None:
@@ -100,11 +105,9 @@ def _check(name: str, texts: Sequence[str], most: int) -> None:
             raise InvalidInput(f"{name}[{number}]: it is empty")
 
 
-def _fitted(
-    backend: EmbeddingBackend, texts: Sequence[str], too_long: TooLong, place: str
-) -> list[Fitted]:
+def _fitted(backend: Backend, texts: Sequence[str], too_long: TooLong, place: str) -> list[Fitted]:
     window = backend.space.window
-    if window is None or all(len(text) <= window for text in texts):  # a token has a character
+    if window is None:
         return [Fitted([text], [0]) for text in texts]
     return [
         fit(text, backend.token_starts(text), window, too_long, index, place)

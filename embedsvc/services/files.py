@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,7 +44,7 @@ class Files:
         added = await self._ingest.add(name, drafts, wait)
         outcomes |= {outcome.id: outcome for outcome in added.documents}
         in_order = [outcomes[file.name] for file in files]
-        return Added(added.version, in_order, added.tokens)
+        return replace(added, documents=in_order)
 
     def _draft(self, file: File, metadata: Mapping[str, Any]) -> Draft:
         loaded = self._loader(file).load(file.content)

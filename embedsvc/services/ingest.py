@@ -19,7 +19,8 @@ from embedsvc.core.filters import Filter, matches_all
 from embedsvc.core.model import Collection, Document, Prepared, Truncated
 from embedsvc.core.preparing import Cut, Draft, check_labels, prepare
 from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound, TooLarge
-from embedsvc.ports import EmbeddingBackend, Step, no_step
+from embedsvc.ports import Step, no_step
+from embedsvc.services.backends import Backend
 from embedsvc.services.collections import Collections
 from embedsvc.services.embedding import Embedded, Embedders
 from embedsvc.services.indexing import Replicas
@@ -299,17 +300,18 @@ class Ingest:
         return version
 
     async def _embed(
-        self, collection: Collection, backend: EmbeddingBackend, cuts: Mapping[str, Cut]
+        self, collection: Collection, backend: Backend, cuts: Mapping[str, Cut]
     ) -> Embedded:
         """Store every vector that these documents need and nobody has stored yet."""
         ready = {key: row for cut in cuts.values() for key, row in cut.vectors.items()}
         if ready:
             await self._embedders.store_ready(collection, ready)
         texts = {key: text for cut in cuts.values() for key, text in cut.texts.items()}
-        return await self._embedders.ensure_stored(collection, backend, texts)
+        lengths = {key: count for cut in cuts.values() for key, count in cut.tokens.items()}
+        return await self._embedders.ensure_stored(collection, backend, texts, lengths)
 
     async def _prepare(
-        self, collection: Collection, backend: EmbeddingBackend, drafts: Sequence[Draft]
+        self, collection: Collection, backend: Backend, drafts: Sequence[Draft]
     ) -> tuple[dict[str, Cut], dict[str, Outcome]]:
         """The documents that can be stored, and those that failed."""
 

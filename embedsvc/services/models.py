@@ -28,6 +28,7 @@ COLLECTION = "collection:"
 OPENAI_NAMES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 
 _PAGE = 100
+_MOST_NAMES = 1_000
 _LICENCE = re.compile(r"^licen[sc]e:[ \t]*[\"']?([^\"'#\s]+)", re.MULTILINE)
 
 
@@ -106,6 +107,8 @@ class Models:
         if name == self._settings.embedding or ":" in name.partition("?")[0]:
             return name
         if name not in self._meant:
+            if len(self._meant) >= _MOST_NAMES:
+                self._meant.clear()
             self._meant[name] = await self._bare(name)
         return self._meant[name]
 

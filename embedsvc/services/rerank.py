@@ -5,6 +5,7 @@ its own and no key. `cosine:SPEC` takes another embedding than the default.
 """
 
 import asyncio
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,9 @@ from embedsvc.core.spec import Spec, parse_spec
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.errors import InvalidInput, ProviderError, TooLarge, UnknownProvider
 from embedsvc.ports import Reranker
+from embedsvc.services.backends import QUERY_SECONDS
 from embedsvc.services.embed import Embed
-from embedsvc.services.embedding import QUERY_SECONDS
-from embedsvc.services.retrying import Retrying
+from embedsvc.services.retrying import Retrying, all_or_none
 
 CreateReranker = Callable[[Spec], Awaitable[Reranker]]
 """Raises UnknownProvider, MissingDependency, ConfigError, Forbidden when offline."""
@@ -46,6 +47,9 @@ class Scored:
         return [(int(i), float(self.scores[i])) for i in order]
 
 
+MOST_RERANKERS = 32
+
+
 class Rerank:
     """The rerankers in use, each built once."""
 
@@ -56,7 +60,8 @@ class Rerank:
         self._create = create
         self._retrying = retrying
         self._default = default
-        self._rerankers: dict[str, Reranker] = {}
+        self._rerankers: OrderedDict[str, Reranker] = OrderedDict()  # the longest unused first
+        self._running: Counter[str] = Counter()
         self._creating = asyncio.Lock()
 
     async def rerank(
@@ -90,7 +95,11 @@ class Rerank:
                 return await self._call(reranker, spec, query, part)
 
         scores = np.empty(len(texts))
-        scores[order] = np.concatenate(await asyncio.gather(*map(one, together)))
+        self._running[str(spec)] += 1
+        try:
+            scores[order] = np.concatenate(await all_or_none(map(one, together)))
+        finally:
+            self._running[str(spec)] -= 1
         return Scored(scores, reranker.name)
 
     async def aclose(self) -> None:
@@ -123,7 +132,16 @@ class Rerank:
                         raise UnknownProvider(
                             f"{error.detail}; always there is {COSINE}"
                         ) from error
+                    await self._close_unused()
+        self._rerankers.move_to_end(name)
         return self._rerankers[name]
+
+    async def _close_unused(self) -> None:
+        """Keep no more than MOST_RERANKERS: requests can name them."""
+        idle = [name for name in self._rerankers if not self._running[name]]
+        for name in idle[: max(0, len(self._rerankers) - MOST_RERANKERS)]:
+            del self._running[name]
+            await self._rerankers.pop(name).aclose()
 
     async def _call(
         self, reranker: Reranker, spec: Spec, query: str, texts: Sequence[str]
@@ -133,7 +151,7 @@ class Rerank:
 
         if not reranker.calls.remote:
             return await once()
-        return await self._retrying.call(spec.provider, once, QUERY_SECONDS)
+        return await self._retrying.call(spec.provider, once, at_most=QUERY_SECONDS)
 
 
 def cosine_embedding(spec: str) -> str | None:

@@ -9,8 +9,7 @@ import asyncio
 import math
 import random
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -47,26 +46,33 @@ class Retrying:
     def __init__(self, attempt: float = 60.0, total: float = 180.0) -> None:
         self._attempt = attempt
         self._total = total
-        self._gates: dict[str, _Gate] = defaultdict(_Gate)
+        self._gates: dict[str, _Gate] = {}  # of providers that were busy once
 
     async def call(
-        self, provider: str, work: Callable[[], Awaitable[T]], at_most: float = math.inf
+        self,
+        provider: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        at_most: float = math.inf,
+        attempt: float | None = None,
     ) -> T:
         """What `work` gives, tried until it does, for at most so many seconds.
 
-        Raises the last ProviderError.
+        `attempt` takes the place of the seconds that one try may last; with infinity it is never
+        broken off. Raises the last ProviderError.
         """
+        attempt = self._attempt if attempt is None else attempt
         ends = time.monotonic() + min(self._total, at_most)
         failures = wrong = 0
         failed: ProviderError | None = None
         while True:
             await self._pass_gate(provider, ends)
-            seconds = max(0.0, min(self._attempt, ends - time.monotonic()))
+            seconds = max(0.0, min(attempt, ends - time.monotonic()))
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(None if attempt == math.inf else seconds):
                     return await work()
             except TimeoutError as error:
-                if failed is not None and seconds < self._attempt:
+                if failed is not None and seconds < attempt:
                     raise failed from error  # the rest of the time was too short to tell
                 failed = ProviderTimeout(f"{provider} did not answer within {seconds:.3g} seconds")
                 failed.__cause__ = error
@@ -91,25 +97,40 @@ class Retrying:
                 await asyncio.sleep(pause)
 
     def _close(self, provider: str, pause: float, why: ProviderBusy) -> None:
-        gate = self._gates[provider]
+        gate = self._gates.setdefault(provider, _Gate())
         gate.opens = max(gate.opens, time.monotonic() + pause)
         gate.reason = why.detail
 
     async def _pass_gate(self, provider: str, ends: float) -> None:
         """Wait until the provider may be called. Raises ProviderBusy when that is too late."""
-        gate = self._gates[provider]
-        while (wait := gate.opens - time.monotonic()) > 0:
+        gate = self._gates.get(provider)
+        while gate is not None and (wait := gate.opens - time.monotonic()) > 0:
             if gate.opens > ends:
                 raise ProviderBusy(
                     f"{provider} is to be asked again in {max(1, round(wait))} s: {gate.reason}",
                     retry_after=wait,
                 )
             await asyncio.sleep(wait + random.uniform(0, min(0.25, wait / 10)))  # noqa: S311
+            gate = self._gates.get(provider)
+
+
+async def all_or_none(works: Iterable[Awaitable[T]]) -> list[T]:
+    """All results; when one fails the others are not paid for either. Raises its error."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _pause(failures: int, failed: ProviderError) -> float:
     """Seconds until the next try: what the provider says, else random and growing."""
-    if isinstance(failed, ProviderBusy) and failed.retry_after is not None:
-        return min(LONGEST_GATE, failed.retry_after)
     most = min(LONGEST_PAUSE, FIRST_PAUSE * 2**failures)
-    return random.uniform(most / 2, most)  # noqa: S311 - spreads callers, protects nothing
+    own = random.uniform(most / 2, most)  # noqa: S311 - spreads callers, protects nothing
+    if not isinstance(failed, ProviderBusy) or failed.retry_after is None:
+        return own
+    said = min(LONGEST_GATE, failed.retry_after)
+    return max(said, min(own, 1.0))  # "at once", again and again, would be a storm

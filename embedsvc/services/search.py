@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from embedsvc.core.filters import Filter
-from embedsvc.core.fitting import fit
+from embedsvc.core.fitting import Fitted, fit
 from embedsvc.core.model import Chunk, Collection, Ids, Match, Matrix, Truncated
 from embedsvc.core.vectors import unit_rows
 from embedsvc.errors import InvalidInput
-from embedsvc.ports import EmbeddingBackend, VectorIndex
+from embedsvc.ports import VectorIndex
+from embedsvc.services.backends import Backend
 from embedsvc.services.collections import Collections
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.indexing import Replicas
@@ -23,6 +24,7 @@ MOST_OFFSET = 10_000
 MOST_QUERIES = 100
 MOST_QUERY_CHARACTERS = 20_000
 _WIDEN = 4
+_INLINE = 20_000  # characters that are tokenised without a detour through a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +131,19 @@ class Search:
         return {int(i): row.tolist() for i, row in zip(ids, vectors, strict=True)}
 
     async def _vectors(
-        self, collection: Collection, backend: EmbeddingBackend, queries: Sequence[Query]
+        self, collection: Collection, backend: Backend, queries: Sequence[Query]
     ) -> tuple[Matrix, "_Read"]:
         """Shape (len(queries), dimensions), and what was embedded for it."""
         asked = [(i, query.text) for i, query in enumerate(queries) if query.text is not None]
-        fitted = [
-            fit(text, backend.token_starts(text), backend.space.window, "truncate", i)
-            for i, text in asked
-        ]
+
+        def fitted_all() -> list[Fitted]:
+            window = backend.space.window
+            return [
+                fit(text, backend.token_starts(text), window, "truncate", i) for i, text in asked
+            ]
+
+        inline = sum(len(text) for _, text in asked) <= _INLINE
+        fitted = fitted_all() if inline else await asyncio.to_thread(fitted_all)
         texts = [f.parts[0] for f in fitted]
         found = await self._embedders.embed(backend, texts, "query", collection)
         embedded = iter(found.rows)

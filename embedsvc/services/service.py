@@ -162,8 +162,8 @@ class Service:
     async def _flush_usage(self) -> None:
         try:
             await self.embedders.meter.flush()
-        except EmbedsvcError as error:
-            log.warning("usage_not_written", error=error.detail)
+        except Exception as error:  # the next time will do
+            log.warning("usage_not_written", exc_info=error)
 
 
 def _sample_paths(folder: Path) -> list[Path]:

@@ -79,16 +79,26 @@ class Meter:
         name = "" if collection is None else collection.name
         cost = self.price(model, tokens)
         row = UsageRow(day, name, model, 1, texts, tokens, cost or 0.0, tokens * (cost is None))
+        self._count([row])
+
+    def _count(self, rows: Sequence[UsageRow]) -> None:
         with self._lock:
-            known = self._counts.get((day, name, model))
-            self._counts[day, name, model] = row if known is None else known + row
+            for row in rows:
+                which = row.day, row.collection, row.model
+                known = self._counts.get(which)
+                self._counts[which] = row if known is None else known + row
 
     async def flush(self) -> None:
         """Write what was counted since the last time."""
         with self._lock:
             rows, self._counts = list(self._counts.values()), {}
-        if rows:
+        if not rows:
+            return
+        try:
             await self._store.add_usage(rows)
+        except BaseException:
+            self._count(rows)  # for the next time
+            raise
 
     async def report(self, group_by: Sequence[str]) -> list[dict[str, Any]]:
         """Sums by some of day, collection and model. Raises InvalidInput for another word."""

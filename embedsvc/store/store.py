@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     insert,
@@ -211,9 +212,16 @@ class Store:
         await self._db.write(lambda tx: tx.execute(change))
 
     async def update_collection(
-        self, name: str, description: str | None, fields: Mapping[str, FieldType] | None
+        self,
+        name: str,
+        description: str | None,
+        fields: Mapping[str, FieldType] | None,
+        embedding: str | None = None,
     ) -> Collection:
-        """Change description or fields (None: leave as it is). Raises NotFound."""
+        """Change description, fields or the name of the embedding; None leaves it. Raises NotFound.
+
+        The other embedding must make the vectors of the same space.
+        """
 
         def work(tx: Connection) -> Collection:
             current = _collection(tx, name)
@@ -222,6 +230,8 @@ class Store:
                 changed["description"] = description
             if fields is not None:
                 changed["fields"] = dict(fields)
+            if embedding is not None:
+                changed["embedding"] = embedding
             if changed:
                 tx.execute(
                     update(t.collection).where(t.collection.c.id == current.id).values(changed)
@@ -761,7 +771,10 @@ class Store:
     async def usage(self, group_by: Sequence[str]) -> list[dict[str, Any]]:
         """Sums of what was counted, by some of day, collection and model."""
         keys = [t.usage.c[name] for name in group_by]
-        sums = [func.coalesce(func.sum(t.usage.c[name]), 0).label(name) for name in _USAGE_SUMS]
+        sums = [
+            func.coalesce(cast(func.sum(column), column.type), 0)  # PostgreSQL makes it numeric
+            for column in (t.usage.c[name] for name in _USAGE_SUMS)
+        ]
         query = select(*keys, *sums).group_by(*keys).order_by(*keys)
 
         def work(tx: Connection) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from embedsvc.errors import (
     ProviderError,
     ProviderRejected,
     ProviderTimeout,
+    ProviderWrong,
     UnknownProvider,
 )
 from embedsvc.settings import Settings
@@ -62,6 +63,7 @@ def reranker_settings(server: Server, settings: Settings) -> Settings:
             "TEI_BASE_URL": f"{server.url}/v1",
             "INFINITY_BASE_URL": server.url,
             "VLLM_BASE_URL": f"{server.url}/v1",
+            "LOCALAI_BASE_URL": f"{server.url}/v1",
         },
     )
 
@@ -210,8 +212,61 @@ def test_a_wrong_answer_is_an_error_of_ours(
     once: Callable[..., Any], server: Server, spec: str, fault: Any
 ) -> None:
     server.faults.append(fault)
-    with pytest.raises(ProviderError):
+    with pytest.raises(ProviderError) as caught:
         once(spec)
+    if "a wrong answer" in caught.value.detail:  # it is paid for, and not asked for five times
+        assert isinstance(caught.value, ProviderWrong)
+
+
+@pytest.mark.parametrize("spec", ["cohere:rerank-v3.5", "jina:jina-reranker-v2"])
+@pytest.mark.parametrize("before", [60, 75, 270, 285])
+@pytest.mark.parametrize("status", [200, 401])
+def test_no_part_of_a_key_is_left_where_a_message_is_cut(
+    once: Callable[..., Any], server: Server, spec: str, before: int, status: int
+) -> None:
+    secret = "co-secret" if spec.startswith("cohere") else "jina-secret"
+    server.faults.append(Reply(status, "x" * before + f" {secret} " + "y" * 400))
+    with pytest.raises(ProviderError) as caught:
+        once(spec)
+    assert secret[:5] not in caught.value.detail
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_texts_for_this_machine_go_through_no_proxy(
+    once: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert len(once(spec)) == len(TEXTS)
+
+
+def logits(body: Any) -> Any:
+    for item in body["results"]:
+        item["relevance_score"] = item["relevance_score"] * 10 - 1
+    return body
+
+
+@pytest.mark.parametrize("spec", ["infinity:bge", "vllm:bge", "localai:bge"])
+def test_scores_of_any_size_become_relevances_in_the_same_order(
+    reranked: Callable[..., Any], server: Server, spec: str
+) -> None:
+    server.trouble = lambda _request: Changed(logits)
+    raw = [len(text) / 10 - 1 for text in TEXTS]
+    expected = [1 / (1 + np.exp(-score)) for score in raw]
+    np.testing.assert_allclose(reranked(spec).scores, expected)
+
+
+def test_localai_never_gives_relevances(reranked: Callable[..., Any]) -> None:
+    raw = [len(text) / 100 for text in TEXTS]
+    expected = [1 / (1 + np.exp(-score)) for score in raw]
+    np.testing.assert_allclose(reranked("localai:bge").scores, expected)
+
+
+def test_tei_is_told_to_cut_nothing(once: Callable[..., Any], server: Server) -> None:
+    once("tei")
+    assert server.requests[0].json["truncate"] is False
 
 
 @pytest.mark.parametrize("spec", ["cohere:rerank-v3.5", "tei"])

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,13 @@ from embedsvc.core.vectors import unit_rows
 from embedsvc.errors import (
     ConfigError,
     InvalidInput,
+    MissingKey,
     ProviderBusy,
     ProviderDenied,
     ProviderError,
     ProviderRejected,
     ProviderTimeout,
+    ProviderWrong,
 )
 from embedsvc.plugins import load
 from embedsvc.settings import Settings
@@ -171,6 +175,48 @@ def test_other_dimensions_are_refused_before_anything_is_sent(
     assert not fake.requests
 
 
+UNKNOWN = {
+    "cohere": ("cohere:new", 48),
+    "voyage": ("voyage:new", 48),
+    "mistral": ("mistral:new", None),
+    "gemini": ("gemini:new", 48),
+    "vertex": ("vertex:new", 48),
+    "huggingface": (HuggingFace.model, None),
+    "bedrock": ("bedrock:amazon.new", 48),
+}
+
+
+@pytest.fixture
+def unknown(fake: Provider) -> tuple[str, int | None]:
+    """A model that is in no table, and other dimensions than its own that it may have."""
+    fake.others = True
+    fake.dimensions = 64
+    return UNKNOWN[type(fake).__name__.lower()]
+
+
+def test_an_unknown_model_is_not_told_of_the_dimensions_that_it_has_anyway(
+    run: Run, fake: Provider, make: Callable[..., Any], unknown: tuple[str, int | None]
+) -> None:
+    """After a restart a collection says how many; models without the parameter refuse it."""
+    backend = make(unknown[0], dimensions=64)
+    run(backend.embed(TEXTS[:1], "document"))
+    assert [call.dimensions for call in fake.calls] == [None]
+    assert backend.space.dimensions == 64
+
+
+def test_an_unknown_model_is_told_of_other_dimensions_if_that_is_possible(
+    run: Run, fake: Provider, make: Callable[..., Any], unknown: tuple[str, int | None]
+) -> None:
+    model, fewer = unknown
+    if fewer is None:
+        with pytest.raises(InvalidInput, match="48 dimensions; this model has 64"):
+            make(model, dimensions=48)
+        return
+    backend = make(model, dimensions=fewer)
+    assert run(backend.embed(TEXTS[:1], "document")).rows.shape == (1, fewer)
+    assert [call.dimensions for call in fake.calls] == [fewer]
+
+
 def test_one_vector_too_few_is_no_answer(
     run: Run, fake: Provider, make: Callable[..., Any]
 ) -> None:
@@ -216,6 +262,38 @@ def test_a_key_that_is_refused_is_named_by_no_message(
     error = failed(run, fake, make(), fake.denied(f"Incorrect API key provided: {KEY}."))
     assert isinstance(error, ProviderDenied)
     assert "Incorrect API key provided: [key]." in error.detail
+
+
+@pytest.mark.parametrize("before", [60, 75, 270, 285])
+@pytest.mark.parametrize("status", [200, 500])
+def test_no_part_of_a_key_is_left_where_a_message_is_cut(
+    run: Run, fake: Provider, make: Callable[..., Any], before: int, status: int
+) -> None:
+    page = Reply(status, "x" * before + f" {KEY} " + "y" * 400, {"Content-Type": "text/html"})
+    detail = failed(run, fake, make(), page).detail
+    assert KEY[:5] not in detail
+
+
+def test_texts_for_this_machine_go_through_no_proxy(
+    run: Run, fake: Provider, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if isinstance(fake, Vertex):
+        pytest.skip("Google's access token, which is no text, goes through the proxy")
+    answer = run(make().embed(TEXTS, "document"))
+    assert len(answer.rows) == len(TEXTS)
+
+
+def test_a_wrong_answer_is_not_a_failure_as_any_other(
+    run: Run, fake: Provider, make: Callable[..., Any]
+) -> None:
+    """It is paid for, so it is not asked for five times."""
+    error = failed(run, fake, make(), html())
+    assert isinstance(error, ProviderWrong)
+    assert "a wrong answer from" in error.detail
 
 
 def test_texts_that_are_refused_are_not_sent_again(
@@ -460,8 +538,102 @@ def test_amazons_own_models_take_one_text_at_a_time(
     assert [call.texts for call in fake.calls] == [["one two"]]
 
 
+@pytest.mark.parametrize("fake", [Gemini], indirect=True, ids=["gemini"])
+def test_texts_for_gemini_are_cut_here_because_it_cuts_without_a_word(
+    make: Callable[..., Any],
+) -> None:
+    assert make().space.max_tokens == 1_536
+    assert make("gemini:gemini-embedding-001", dimensions=17).space.max_tokens == 1_536
+
+
+@pytest.mark.parametrize("fake", [Vertex], indirect=True, ids=["vertex"])
+def test_vertex_is_told_to_cut_nothing(run: Run, fake: Provider, make: Callable[..., Any]) -> None:
+    run(make().embed(TEXTS, "document"))
+    assert fake.requests[-1].json["parameters"]["autoTruncate"] is False
+
+
 @pytest.mark.parametrize("fake", [Bedrock], indirect=True, ids=["bedrock"])
-def test_bedrock_without_a_region_says_so(run: Run, fake: Provider) -> None:
-    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), KEY)
-    with pytest.raises(ConfigError, match="AWS_REGION"):
-        run(create_backend(Settings(variables=keys), parse_spec(fake.model)))
+def test_amazons_nova_is_told_to_cut_nothing(
+    run: Run, fake: Provider, make: Callable[..., Any]
+) -> None:
+    fake.dimensions = 3_072
+    backend = make("bedrock:amazon.nova-2-multimodal-embeddings-v1:0")
+    answer = run(backend.embed(["one two"], "document"))
+    np.testing.assert_allclose(answer.rows, expected(fake, ["one two"]), rtol=1e-5)
+    sent = fake.requests[-1].json["singleEmbeddingParams"]["text"]
+    assert sent == {"truncationMode": "NONE", "value": "one two"}
+
+
+@pytest.mark.parametrize("missing", ["AWS_REGION", "AWS_ACCESS_KEY_ID"])
+def test_what_bedrock_lacks_is_named(run: Run, missing: str) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": KEY}
+    given = keys if missing == "AWS_REGION" else {"AWS_REGION": "eu-central-1"}
+    with pytest.raises(MissingKey, match=missing):
+        run(create_backend(Settings(variables=given), parse_spec(Bedrock.model)))
+
+
+@pytest.mark.parametrize("fake", [Bedrock], indirect=True, ids=["bedrock"])
+def test_a_profile_of_amazon_need_not_be_in_the_environment(
+    run: Run, fake: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile mine]\nregion = eu-central-1\n"
+        f"aws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = {KEY}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    url = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
+
+    async def embedded(profile: str) -> Any:
+        variables = {"AWS_PROFILE": profile, url: fake.url}
+        made = await create_backend(Settings(variables=variables), parse_spec(fake.model))
+        try:
+            return await made.embed(TEXTS[:1], "document")
+        finally:
+            await made.aclose()
+
+    assert run(embedded("mine")).rows.shape == (1, 1_536)
+    assert len(fake.calls) == 1
+    with pytest.raises(ConfigError, match="AWS_PROFILE is 'other'"):
+        run(embedded("other"))
+
+
+@pytest.mark.parametrize("fake", [Bedrock], indirect=True, ids=["bedrock"])
+def test_a_bearer_token_of_amazon_need_not_be_in_the_environment(run: Run, fake: Provider) -> None:
+    """That it is used is seen from this: it is sent to no address without TLS."""
+    variables = {**fake.variables, "AWS_BEARER_TOKEN_BEDROCK": KEY}
+    del variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"]
+
+    async def embedded() -> None:
+        made = await create_backend(Settings(variables=variables), parse_spec(fake.model))
+        try:
+            await made.embed(TEXTS[:1], "document")
+        finally:
+            await made.aclose()
+
+    with pytest.raises(ProviderError, match="requires an HTTPS endpoint"):
+        run(embedded())
+    assert not fake.requests
+
+
+@pytest.mark.parametrize("fake", [Bedrock], indirect=True, ids=["bedrock"])
+def test_calls_of_bedrock_leave_the_threads_of_others_alone(
+    run: Run, fake: Provider, make: Callable[..., Any]
+) -> None:
+    backend = make()
+    fake.delay = 0.05
+
+    async def together() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(_no_threads())
+        await asyncio.gather(*(backend.embed([f"{n}"], "document") for n in range(3)))
+        loop.set_default_executor(ThreadPoolExecutor())
+
+    run(together())
+    assert len(fake.calls) == 3
+
+
+def _no_threads() -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    return pool

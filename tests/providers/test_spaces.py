@@ -11,11 +11,11 @@ from sqlalchemy import select
 from wire.openai import MIXED_UP, WRONG_SIZE, Model, OpenAI, error
 from wire.server import Changed, Request, Reset
 
+from embedsvc.core.canaries import CANARIES
 from embedsvc.core.preparing import Draft
 from embedsvc.embedding import _openai  # noqa: F401 - imported before anything is timed
 from embedsvc.errors import Conflict, ProviderError
 from embedsvc.services import embedding, retrying
-from embedsvc.services.embedding import CANARIES
 from embedsvc.services.search import Query
 from embedsvc.settings import Settings
 from embedsvc.store import tables as t

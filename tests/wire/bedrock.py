@@ -33,9 +33,12 @@ class Bedrock(Provider):
     def read(self, request: Request) -> Call:
         name = unquote(request.path).removeprefix("/model/").removesuffix("/invoke")
         signed = request.headers["authorization"]
+        body = request.json
         assert signed.startswith("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/")
         assert "/eu-central-1/bedrock/aws4_request" in signed
-        body = request.json
+        if name.startswith("amazon.nova"):
+            asked = body["singleEmbeddingParams"]
+            return Call([asked["text"]["value"]], None, asked.get("embeddingDimension"), KEY, True)
         if name.startswith("amazon."):
             return Call([body["inputText"]], None, body.get("dimensions"), KEY)
         assert name == "eu.cohere.embed-v4:0"
@@ -43,8 +46,10 @@ class Bedrock(Provider):
 
     def written(self, rows: list[list[float]], call: Call) -> Reply:
         headers = {"X-Amzn-Bedrock-Input-Token-Count": str(tokens(call))}
-        if call.role is None:
-            body: Any = {"embedding": rows[0], "inputTextTokenCount": tokens(call)}
+        if call.nested:
+            body: Any = {"embeddings": [{"embeddingType": "TEXT", "embedding": rows[0]}]}
+        elif call.role is None:
+            body = {"embedding": rows[0], "inputTextTokenCount": tokens(call)}
         else:
             texts = {"texts": list(call.texts), "response_type": "embeddings_by_type"}
             body = {"id": "1", "embeddings": {"float": rows}, **texts}

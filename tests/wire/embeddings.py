@@ -27,6 +27,8 @@ class Call:
     role: str | None = None
     dimensions: int | None = None
     key: str = ""
+    nested: bool = False
+    """Amazon's Nova has a form of its own."""
 
 
 class Provider(Server):
@@ -41,6 +43,8 @@ class Provider(Server):
     shortens: int | None = None
     """Other dimensions that the model can have."""
     counts = True
+    others = False
+    """Whether models of any name are there."""
 
     def __init__(self) -> None:
         super().__init__(self.answer)

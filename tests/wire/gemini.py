@@ -47,7 +47,7 @@ class Gemini(Provider):
 
     def read(self, request: Request) -> Call:
         name = request.path.removeprefix("/v1beta/").removesuffix(":batchEmbedContents")
-        assert name == "models/gemini-embedding-001"
+        assert self.others or name == "models/gemini-embedding-001"
         asked = request.json["requests"]
         assert {each["model"] for each in asked} == {name}
         (role,) = {each["taskType"] for each in asked}

@@ -1,4 +1,4 @@
-"""The backend around a LangChain client: what all providers over HTTP share.
+"""The backend around a client: what all providers over HTTP share.
 
 A provider's own file knows its client, its models and how its errors read; here are the rest: one
 call an `embed`, errors in our words, and the space.
@@ -74,7 +74,7 @@ async def asked(
 
 
 def as_rows(rows: ArrayLike, name: str) -> NDArray[np.floating]:
-    """What a client gave as an array, if that is what it is. Raises ProviderError."""
+    """What a client gave as an array, if that is what it is. Raises ProviderWrong."""
     try:
         return np.asarray(rows, dtype=np.float64)
     except (ValueError, TypeError) as error:
