@@ -124,13 +124,13 @@ class Collections:
     ) -> None:
         if (embedding, dimensions, chunking) == (None, None, None):
             return
-        if embedding not in (None, existing.embedding):
-            if not await self._is_same(existing, embedding):
-                raise Conflict(
-                    f"the collection {existing.name!r} is embedded with {existing.embedding}, "
-                    f"not with {embedding}: that is a migration",
-                    code="embedding_differs",
-                )
+        other = embedding if embedding != existing.embedding else None
+        if other is not None and not await self._is_same(existing, other):
+            raise Conflict(
+                f"the collection {existing.name!r} is embedded with {existing.embedding}, "
+                f"not with {other}: that is a migration",
+                code="embedding_differs",
+            )
         if dimensions not in (None, existing.dimensions):
             raise Conflict(
                 f"the collection {existing.name!r} has {existing.dimensions} dimensions, "
