@@ -19,6 +19,13 @@ class Fitted:
     truncated: Truncated | None = None
 
 
+def surely_fits(text: str, window: int | None) -> bool:
+    """Whether a text fits without its tokens being counted: one of ASCII has no more of them than
+    characters, and one for a space that a vocabulary may put before it.
+    """
+    return window is None or (len(text) < window and text.isascii())
+
+
 def fit(
     text: str,
     starts: NDArray[np.int64],

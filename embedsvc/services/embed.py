@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedsvc.core.fitting import Fitted, fit, joined
+from embedsvc.core.fitting import Fitted, fit, joined, surely_fits
 from embedsvc.core.model import Collection, Matrix, Role, TooLong, Truncated
 from embedsvc.errors import InvalidInput, TooLarge
 from embedsvc.services.backends import Backend
@@ -107,10 +107,10 @@ def _check(name: str, texts: Sequence[str], most: int) -> None:
 
 def _fitted(backend: Backend, texts: Sequence[str], too_long: TooLong, place: str) -> list[Fitted]:
     window = backend.space.window
-    if window is None:
-        return [Fitted([text], [0]) for text in texts]
     return [
-        fit(text, backend.token_starts(text), window, too_long, index, place)
+        Fitted([text], [0])
+        if surely_fits(text, window)
+        else fit(text, backend.token_starts(text), window, too_long, index, place)
         for index, text in enumerate(texts)
     ]
 

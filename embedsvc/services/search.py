@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from embedsvc.core.filters import Filter
-from embedsvc.core.fitting import Fitted, fit
+from embedsvc.core.fitting import Fitted, fit, surely_fits
 from embedsvc.core.model import Chunk, Collection, Ids, Match, Matrix, Truncated
 from embedsvc.core.vectors import unit_rows
 from embedsvc.errors import InvalidInput
@@ -139,7 +139,10 @@ class Search:
         def fitted_all() -> list[Fitted]:
             window = backend.space.window
             return [
-                fit(text, backend.token_starts(text), window, "truncate", i) for i, text in asked
+                Fitted([text], [0])
+                if surely_fits(text, window)
+                else fit(text, backend.token_starts(text), window, "truncate", i)
+                for i, text in asked
             ]
 
         inline = sum(len(text) for _, text in asked) <= _INLINE

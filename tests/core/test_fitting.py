@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedsvc.core.fitting import Fitted, fit, joined
+from embedsvc.core.fitting import Fitted, fit, joined, surely_fits
 from embedsvc.core.model import Truncated
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.errors import TooLarge
@@ -100,3 +100,16 @@ def test_opposite_parts_give_the_direction_of_the_longest() -> None:
     np.testing.assert_allclose(joined(rows, [5, 5]), unit(1, 0))
     three = np.stack([unit(1, 0), unit(-1, 0), unit(1, 0)])
     np.testing.assert_allclose(joined(three, [1, 2, 1]), unit(-1, 0))
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=300), st.integers(1, 300))
+def test_what_surely_fits_does_fit(text: str, window: int) -> None:
+    if surely_fits(text, window):
+        assert len(approximate_starts(text)) <= window
+
+
+def test_only_ascii_is_judged_by_its_length() -> None:
+    assert surely_fits("a" * 9, 10)
+    assert not surely_fits("a" * 10, 10)
+    assert not surely_fits("가", 10)
+    assert surely_fits("가" * 99, None)

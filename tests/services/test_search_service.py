@@ -383,11 +383,12 @@ def test_an_index_that_is_too_old_is_built_anew(
 def test_similarity_needs_no_collection(run: Run, opened: Any) -> None:
     async def work() -> None:
         async with opened() as service:
-            matrix = await service.embed.compare(["red fox", "red fox", "blue"], None)
+            matrix, cut = await service.embed.compare(["red fox", "red fox", "blue"], None)
+            assert not cut
             assert matrix.shape == (3, 3)
             np.testing.assert_allclose(np.diag(matrix), 1, atol=1e-5)
             assert matrix[0, 1] == pytest.approx(1, abs=1e-5)
-            scores = await service.embed.compare(["red fox", "blue"], "red fox")
+            scores, _ = await service.embed.compare(["red fox", "blue"], "red fox")
             assert scores[0] > scores[1]
             for texts, query in (([], None), (["a", " "], None), (["a"], "")):
                 with pytest.raises(InvalidInput):
