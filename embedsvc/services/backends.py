@@ -54,13 +54,14 @@ class Backend:
 
     inner: EmbeddingBackend
     retrying: Retrying
-    places: asyncio.Semaphore = field(init=False)
+    places: dict[Role, asyncio.Semaphore] = field(init=False)
     running: int = 0
     failures: int = 0
     checked: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.places = asyncio.Semaphore(self.inner.calls.at_once)
+        count = self.inner.calls.at_once  # each: a question does not queue behind documents
+        self.places = {"document": asyncio.Semaphore(count), "query": asyncio.Semaphore(count)}
 
     @property
     def space(self) -> Space:
@@ -99,7 +100,7 @@ class Backend:
         """One call, repeated where that may help, and its answer checked. Raises ProviderError."""
         self.running += 1
         try:
-            async with self.places:
+            async with self.places[role]:
                 answer = await self._answer(texts, role)
         finally:
             self.running -= 1

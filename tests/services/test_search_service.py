@@ -395,3 +395,31 @@ def test_similarity_needs_no_collection(run: Run, opened: Any) -> None:
                     await service.embed.compare(texts, query)
 
     run(work())
+
+
+def test_a_question_does_not_queue_behind_documents(run: Run, opened: Any, scripted: Any) -> None:
+    """All places for documents are taken by calls that do not end."""
+    gate = asyncio.Event()
+
+    class Slow(scripted):  # type: ignore[misc]
+        async def embed(self, texts: Any, role: Any) -> Any:
+            if role == "document" and "slow" in texts[0]:
+                await gate.wait()
+            return await super().embed(texts, role)
+
+    async def work() -> None:
+        backend = Slow()
+        async with opened(backend=backend) as service:
+            await service.ingest.add("c", [Draft("a", text="red fox")])
+            slow = [
+                asyncio.create_task(service.ingest.add("c", [Draft(str(n), text=f"slow {n}")]))
+                for n in range(2 * backend.calls.at_once)
+            ]
+            await asyncio.sleep(0.05)
+            found = await asyncio.wait_for(service.search.search("c", [Query("red fox")]), 30)
+            assert found.hits[0][0].chunk.document_id == "a"
+            assert not any(task.done() for task in slow)
+            gate.set()
+            await asyncio.gather(*slow)
+
+    run(work())
