@@ -199,6 +199,8 @@ def embed(
     home_: Path | None,
 ) -> None:
     """Print the vectors of TEXTS, or of the lines of the standard input, as lines of JSON."""
+    if output is not None and not output.absolute().parent.is_dir():
+        raise InvalidInput(f"--output: there is no folder {str(output.parent)!r}")
     wanted = list(texts) or [line for line in _input_lines() if line.strip()]
     if not wanted:
         raise InvalidInput("nothing to embed: name texts, or send lines to the standard input")
@@ -265,8 +267,9 @@ def usage(options: Json, by: str, home_: Path | None, json_: bool) -> None:
         return
     for line in found["usage"]:
         names = " ".join(line.get(word) or "-" for word in by.split(","))
-        unknown = f" + {line['unpriced_tokens']} tokens without a price"
-        cost = f"${line['cost_usd']:.4f}" + (unknown if line["unpriced_tokens"] else "")
+        cost = "price unknown" if line["cost_usd"] is None else f"${line['cost_usd']:.4f}"
+        if line["unpriced_tokens"] and line["cost_usd"] is not None:
+            cost += f" + {line['unpriced_tokens']} tokens without a price"
         _say(f"{names:<40} {line['texts']:>9} texts {line['tokens']:>11} tokens  {cost}")
     if not found["usage"]:
         _say("nothing embedded yet")

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+import structlog
 from sqlalchemy import create_engine, make_url, text
 
 from embedsvc.app import build_service, create_backend
@@ -36,6 +37,12 @@ def run() -> Iterator[Callable[[Any], Any]]:
     """Runs coroutines, all of one test in the same event loop."""
     with asyncio.Runner() as runner:
         yield runner.run
+
+
+@pytest.fixture(autouse=True)
+def logs_as_at_the_start() -> None:
+    """A command that a test ran in this process may have sent the logs to its own stream."""
+    structlog.reset_defaults()
 
 
 # -- databases ----------------------------------------------------------------------------------

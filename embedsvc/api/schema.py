@@ -663,12 +663,12 @@ def verified_out(verified: Verified) -> VerifiedOut:
 
 
 class UsageLine(Answered):
-    """A sum; `cost_usd` leaves out `unpriced_tokens`, whose price is not known."""
+    """A sum; `cost_usd` leaves out `unpriced_tokens`, and is null where no price is known."""
 
     requests: int
     texts: int
     tokens: int
-    cost_usd: float
+    cost_usd: float | None
     unpriced_tokens: int
     day: str | UnsetType = UNSET
     collection: str | UnsetType = UNSET
@@ -684,4 +684,8 @@ class UsageReport(Answered):
 
 def usage_report(rows: Sequence[Mapping[str, Any]], date: str) -> UsageReport:
     """Sums as an answer."""
-    return UsageReport(usage=[msgspec.convert(row, UsageLine) for row in rows], prices_date=date)
+    lines = [msgspec.convert(row, UsageLine) for row in rows]
+    for line in lines:
+        if line.tokens and line.unpriced_tokens == line.tokens:
+            line.cost_usd = None
+    return UsageReport(usage=lines, prices_date=date)

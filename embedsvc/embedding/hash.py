@@ -4,6 +4,7 @@ Each word adds a direction of its own, so texts that share words are near each o
 the whole text's own direction keeps different texts different. Same text, same vector, always.
 """
 
+import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -20,6 +21,7 @@ from embedsvc.settings import Settings
 DIMENSIONS = 256
 _MOST = 4096
 _OWN_WEIGHT = 0.1
+_INLINE = 50_000  # characters that are read without a detour through a thread
 
 
 def destination(spec: Spec, settings: Settings) -> str | None:
@@ -63,10 +65,15 @@ class HashBackend:
     async def embed(self, texts: Sequence[str], role: Role) -> Answer:
         """The role makes no difference."""
         del role
-        return Answer(np.stack([self._vector(text) for text in texts]))
+        if sum(map(len, texts)) <= _INLINE:
+            return Answer(self._rows(texts))
+        return Answer(await asyncio.to_thread(self._rows, texts))
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
+
+    def _rows(self, texts: Sequence[str]) -> NDArray[np.floating]:
+        return np.stack([self._vector(text) for text in texts])
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         total = _OWN_WEIGHT * _direction(f"text:{text}", self.space.dimensions)

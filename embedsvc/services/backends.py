@@ -104,7 +104,7 @@ class Backend:
                 answer = await self._answer(texts, role)
         finally:
             self.running -= 1
-        if answer.tokens is not None:
+        if answer.tokens is not None and answer.tokens >= 0:
             return Vectors(np.asarray(answer.rows), answer.tokens)
         return Vectors(np.asarray(answer.rows), sum(await self.lengths(texts)))
 
@@ -234,7 +234,7 @@ def _checked(backend: EmbeddingBackend, answer: Answer, texts: Sequence[str]) ->
     """An answer with unit rows. Raises ProviderWrong; Conflict for one of other dimensions."""
     space = backend.space
     found = np.shape(answer.rows)
-    other = len(found) == 2 and found[0] == len(texts) and found[1] != space.dimensions
+    other = len(found) == 2 and found[0] == len(texts) and found[1] not in (0, space.dimensions)
     if backend.calls.remote and other:
         raise Conflict(
             f"{space.title}: the answer has {found[1]} dimensions, so it is of another model: "

@@ -141,7 +141,8 @@ class Collections:
         if chunking is not None and _checked_chunking(chunking, space) != existing.chunking:
             raise Conflict(
                 f"the collection {existing.name!r} is chunked with size {existing.chunking.size}, "
-                f"overlap {existing.chunking.overlap}, strategy {existing.chunking.strategy!r}: "
+                f"overlap {existing.chunking.overlap}, strategy {existing.chunking.strategy!r}, "
+                f"too_long {existing.chunking.too_long!r}: "
                 "create another collection for another chunking",
                 code="chunking_differs",
             )

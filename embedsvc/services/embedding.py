@@ -305,8 +305,9 @@ class Embedders:
 
 
 def _changed(stored: Space, found: Space) -> Conflict:
+    other = found.title if found.title != stored.title else "the model that has this name now"
     return Conflict(
-        f"the vectors of this collection were made by {stored.title}; {found.title} makes others: "
+        f"the vectors of this collection were made by {stored.title}; {other} makes others: "
         "bring the former model back, or index the documents into a new collection",
         code="embedding_space_changed",
     )
