@@ -6,11 +6,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedsvc.core.model import Matrix, Role, Space
+from embedsvc.core.fitting import Fitted, fit, surely_fits
+from embedsvc.core.model import Matrix, Role, Space, TooLong
 from embedsvc.core.repeats import repeated_rows
 from embedsvc.core.spec import Spec
 from embedsvc.core.vectors import unit_rows
@@ -23,6 +25,8 @@ from embedsvc.errors import (
 )
 from embedsvc.ports import Answer, Calls, EmbeddingBackend
 from embedsvc.services.retrying import Retrying
+
+T = TypeVar("T")
 
 CreateBackend = Callable[[Spec], Awaitable[EmbeddingBackend]]
 """Raises UnknownProvider, MissingDependency, ConfigError, Forbidden when offline."""
@@ -90,11 +94,22 @@ class Backend:
     async def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
 
-        def count() -> list[int]:
-            return [len(self.inner.token_starts(text)) for text in texts]
+        return await _beside(texts, lambda: [len(self.inner.token_starts(text)) for text in texts])
 
-        inline = sum(map(len, texts)) <= _INLINE
-        return count() if inline else await asyncio.to_thread(count)
+    async def fitted(
+        self, texts: Sequence[str], too_long: TooLong = "truncate", place: str = "input"
+    ) -> list[Fitted]:
+        """What the model can read of each text. Raises TooLarge with "error", naming `place`."""
+        window = self.space.window
+        return await _beside(
+            texts,
+            lambda: [
+                Fitted([text], [0])
+                if surely_fits(text, window)
+                else fit(text, self.inner.token_starts(text), window, too_long, index, place)
+                for index, text in enumerate(texts)
+            ],
+        )
 
     async def call(self, texts: Sequence[str], role: Role) -> Vectors:
         """One call, repeated where that may help, and its answer checked. Raises ProviderError."""
@@ -224,6 +239,12 @@ class Shortened:
 
     async def aclose(self) -> None:
         """Nothing: the whole backend is closed for itself."""
+
+
+async def _beside(texts: Sequence[str], work: Callable[[], T]) -> T:
+    """What tokenises these texts: at once when they are short, else in a thread."""
+    inline = sum(map(len, texts)) <= _INLINE
+    return work() if inline else await asyncio.to_thread(work)
 
 
 def _name(spec: Spec) -> str:

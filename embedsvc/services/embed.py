@@ -1,12 +1,11 @@
 """Vectors of texts and how alike they are, without a collection."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from embedsvc.core.fitting import Fitted, fit, joined, surely_fits
+from embedsvc.core.fitting import Fitted, joined
 from embedsvc.core.model import Collection, Matrix, Role, TooLong, Truncated
 from embedsvc.errors import InvalidInput, TooLarge
 from embedsvc.services.backends import Backend
@@ -15,8 +14,6 @@ from embedsvc.services.embedding import Embedders
 MOST_COMPARED = 256
 MOST_EMBEDDED = 2_048
 """As OpenAI has it."""
-
-_INLINE = 20_000  # characters whose tokens are counted without a detour through a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +53,7 @@ class Embed:
             backend = await self._embedders.backend(model or self._default, dimensions)
         else:
             backend = await self._of(collection, dimensions)
-        if sum(map(len, texts)) <= _INLINE:
-            fitted = _fitted(backend, texts, too_long, "input")
-        else:
-            fitted = await asyncio.to_thread(_fitted, backend, texts, too_long, "input")
+        fitted = await backend.fitted(texts, too_long)
         parts = [part for f in fitted for part in f.parts]
         found = await self._embedders.embed(backend, parts, role, collection)
         return EmbeddedTexts(
@@ -103,16 +97,6 @@ def _check(name: str, texts: Sequence[str], most: int) -> None:
     for number, text in enumerate(texts):
         if not text.strip():
             raise InvalidInput(f"{name}[{number}]: it is empty")
-
-
-def _fitted(backend: Backend, texts: Sequence[str], too_long: TooLong, place: str) -> list[Fitted]:
-    window = backend.space.window
-    return [
-        Fitted([text], [0])
-        if surely_fits(text, window)
-        else fit(text, backend.token_starts(text), window, too_long, index, place)
-        for index, text in enumerate(texts)
-    ]
 
 
 def _one_a_text(rows: Matrix, fitted: Sequence[Fitted]) -> Matrix:

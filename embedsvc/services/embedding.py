@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from embedsvc.core.batching import batches
 from embedsvc.core.canaries import CANARIES, REPRODUCED_QUANTISED, alike, same_name
-from embedsvc.core.fitting import fit
 from embedsvc.core.model import Collection, Matrix, Role, Space
 from embedsvc.core.spec import parse_spec
 from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, ProviderTimeout, ProviderWrong
@@ -146,8 +145,7 @@ class Embedders:
         self, backend: Backend, texts: Sequence[str], role: Role, collection: Collection
     ) -> Matrix:
         """As `embed`, of texts that may be too long: what the model reads of each."""
-        window = backend.space.window
-        read = [fit(text, backend.token_starts(text), window, "truncate") for text in texts]
+        read = await backend.fitted(texts)
         found = await self.embed(backend, [one.parts[0] for one in read], role, collection)
         return found.rows
 

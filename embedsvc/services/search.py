@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from embedsvc.core.filters import Filter
-from embedsvc.core.fitting import Fitted, fit, surely_fits
 from embedsvc.core.model import Chunk, Collection, Ids, Match, Matrix, Truncated
 from embedsvc.core.vectors import unit_rows
 from embedsvc.errors import InvalidInput
@@ -24,7 +23,6 @@ MOST_OFFSET = 10_000
 MOST_QUERIES = 100
 MOST_QUERY_CHARACTERS = 20_000
 _WIDEN = 4
-_INLINE = 20_000  # characters that are tokenised without a detour through a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +133,7 @@ class Search:
     ) -> tuple[Matrix, "_Read"]:
         """Shape (len(queries), dimensions), and what was embedded for it."""
         asked = [(i, query.text) for i, query in enumerate(queries) if query.text is not None]
-
-        def fitted_all() -> list[Fitted]:
-            window = backend.space.window
-            return [
-                Fitted([text], [0])
-                if surely_fits(text, window)
-                else fit(text, backend.token_starts(text), window, "truncate", i)
-                for i, text in asked
-            ]
-
-        inline = sum(len(text) for _, text in asked) <= _INLINE
-        fitted = fitted_all() if inline else await asyncio.to_thread(fitted_all)
+        fitted = await backend.fitted([text for _, text in asked])
         texts = [f.parts[0] for f in fitted]
         found = await self._embedders.embed(backend, texts, "query", collection)
         embedded = iter(found.rows)
@@ -159,7 +146,11 @@ class Search:
             else:
                 rows.append(await self._document(collection, query.document_id or ""))
         price = self._embedders.meter.price(backend.space.name, found.tokens)
-        cut = [f.truncated for f in fitted if f.truncated is not None]
+        cut = [
+            replace(f.truncated, index=position)
+            for f, (position, _) in zip(fitted, asked, strict=True)
+            if f.truncated is not None
+        ]
         return np.stack(rows), _Read(found.tokens, price, cut)
 
     async def _document(self, collection: Collection, document_id: str) -> Matrix:

@@ -423,3 +423,15 @@ def test_a_question_does_not_queue_behind_documents(run: Run, opened: Any, scrip
             await asyncio.gather(*slow)
 
     run(work())
+
+
+def test_a_question_that_is_too_long_is_cut_and_named(run: Run, opened: Any, scripted: Any) -> None:
+    async def work() -> None:
+        async with opened(backend=scripted(max_tokens=5)) as service:
+            await service.ingest.add("c", [Draft("a", text="red fox")])
+            queries = [Query(document_id="a"), Query("red fox"), Query("red fox " * 4)]
+            found = await service.search.search("c", queries)
+            assert [(t.index, t.tokens, t.kept) for t in found.truncated] == [(2, 8, 5)]
+            assert [hits[0].chunk.document_id for hits in found.hits[1:]] == ["a", "a"]
+
+    run(work())
