@@ -83,7 +83,8 @@ class Truncated:
 class Collection:
     """A named set of documents that share one embedding space.
 
-    `version` counts its writes; `pruned_to` is the version up to which removals are forgotten.
+    `version` counts its writes; `pruned_to` is the version up to which removals are forgotten;
+    `words` are those of all its chunks.
     """
 
     id: int
@@ -93,6 +94,8 @@ class Collection:
     dimensions: int
     version: int
     pruned_to: int
+    chunks: int
+    words: int
     description: str | None
     chunking: Chunking
     fields: Mapping[str, FieldType]

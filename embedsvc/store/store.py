@@ -4,6 +4,7 @@ The first statement of every write to a collection takes its next version, which
 the commit; so versions become visible in order, and chunk ids ascend with them.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from embedsvc.core.filters import Filter
+from embedsvc.core.lexical import Bag, bag
 from embedsvc.core.model import (
     Chunk,
     Chunking,
@@ -46,6 +48,7 @@ from embedsvc.core.model import (
 from embedsvc.core.tokens import storable
 from embedsvc.core.vectors import from_blobs, to_blob
 from embedsvc.errors import Conflict, NotFound
+from embedsvc.store import lexical
 from embedsvc.store import tables as t
 from embedsvc.store.database import Database
 from embedsvc.store.filters import compile_filter
@@ -172,6 +175,8 @@ class Store:
                 "dimensions": space.dimensions,
                 "version": 0,
                 "pruned_to": 0,
+                "chunks": 0,
+                "words": 0,
                 "description": description,
                 "chunking": asdict(chunking),
                 "fields": dict(fields or {}),
@@ -263,8 +268,11 @@ class Store:
             ).scalar()
             if gone is None:
                 return False
+            some = select(t.chunk.c.id).where(t.chunk.c.collection_id == gone).limit(rows)
+            if chunks := tx.execute(some).scalars().all():
+                _delete_chunks(tx, chunks)
+                return True
             for table, key in (
-                (t.chunk, t.chunk.c.id),
                 (t.pending, t.pending.c.document_id),
                 (t.document, t.document.c.id),
             ):
@@ -278,7 +286,7 @@ class Store:
                 some = select(key).where(owner).limit(rows)
                 if tx.execute(delete(table).where(key.in_(some))).rowcount:
                     return True
-            for table in (t.removal, t.idempotency):
+            for table in (t.removal, t.idempotency, t.judgement):
                 tx.execute(delete(table).where(table.c.collection_id == gone))
             tx.execute(delete(t.collection).where(t.collection.c.id == gone))
             return True
@@ -378,6 +386,8 @@ class Store:
         must be stored already. What `reply` remembers is kept in the same transaction.
         """
 
+        bags = await asyncio.to_thread(_bags, documents)
+
         def work(tx: Connection) -> int:
             version = _next_version(tx, collection)
             wanted = documents
@@ -385,7 +395,7 @@ class Store:
                 current = _revisions(tx, collection.id, list(revisions))
                 wanted = [d for d in documents if current.get(d.id) == revisions[d.id]]
             ids = _put_documents(tx, collection.id, version, wanted)
-            _put_chunks(tx, collection.id, version, wanted, ids)
+            _put_chunks(tx, collection.id, version, wanted, ids, bags)
             if reply is not None:
                 _put_reply(tx, collection.id, reply(version))
             return version
@@ -581,6 +591,8 @@ class Store:
                     updated_at=now(),
                 )
             )
+            if new_title != row.title:
+                _index_words_again(tx, owner.id, row.id, new_title)
             return _to_document(
                 tx.execute(select(*_document_columns(text=False)).where(mine)).one()
             )
@@ -670,6 +682,25 @@ class Store:
                 .order_by(t.chunk.c.id)
             ).scalars()
             return np.fromiter(rows, dtype=np.int64)
+
+        return await self._db.read(work)
+
+    async def holding(self, collection_id: int, terms: Sequence[str]) -> Mapping[str, int]:
+        """How many chunks of the collection hold each term."""
+        return await self._db.read(lambda tx: lexical.holding(tx, collection_id, terms))
+
+    async def best_by_words(self, collection_id: int, terms: Sequence[str], limit: int) -> Ids:
+        """Ids of up to `limit` chunks that hold one of the terms, ascending: on SQLite the best."""
+        return await self._db.read(lambda tx: lexical.best(tx, collection_id, terms, limit))
+
+    async def bags(self, ids: Ids) -> tuple[Ids, list[bytes]]:
+        """Those of the chunks that exist, ascending, and their packed bags of terms."""
+
+        def work(tx: Connection) -> tuple[Ids, list[bytes]]:
+            rows = [
+                row for some in _slices(ids.tolist()) for row in tx.execute(_BAGS, {"ids": some})
+            ]
+            return np.array([row[0] for row in rows], dtype=np.int64), [row[1] for row in rows]
 
         return await self._db.read(work)
 
@@ -946,20 +977,34 @@ def _put_chunks(
     version: int,
     documents: Sequence[Prepared],
     ids: Mapping[str, int],
+    bags: Mapping[str, Sequence[Bag]],
 ) -> None:
+    placed = {
+        (ids[document.id], ordinal): (piece, bags[document.id][ordinal])
+        for document in documents
+        for ordinal, piece in enumerate(document.pieces)
+    }
+    if not placed:
+        return
     rows = [
         _chunk_values(piece)
         | {
             "collection_id": collection_id,
-            "document_id": ids[document.id],
+            "document_id": document_id,
             "version": version,
             "ordinal": ordinal,
+            "words": words.words,
+            "terms": words.packed(),
         }
-        for document in documents
-        for ordinal, piece in enumerate(document.pieces)
+        for (document_id, ordinal), (piece, words) in placed.items()
     ]
-    if rows:
-        tx.execute(insert(t.chunk), rows)
+    made = tx.execute(
+        insert(t.chunk).returning(t.chunk.c.id, t.chunk.c.document_id, t.chunk.c.ordinal), rows
+    ).all()
+    lexical.insert(
+        tx, ((row.id, collection_id, placed[row.document_id, row.ordinal][1]) for row in made)
+    )
+    _count(tx, collection_id, len(rows), sum(row["words"] for row in rows))
 
 
 def _chunk_values(piece: Piece) -> dict[str, Any]:
@@ -978,13 +1023,59 @@ def _drop_chunks(
 ) -> None:
     """Delete the chunks of these documents and remember that they are gone."""
     theirs = t.chunk.c.document_id.in_(documents)
+    gone = tx.execute(select(t.chunk.c.id, t.chunk.c.words).where(theirs)).all()
+    if not gone:
+        return
     tx.execute(
-        insert(t.removal).from_select(
-            ["collection_id", "version", "chunk_id"],
-            select(literal(collection_id), literal(version), t.chunk.c.id).where(theirs),
-        )
+        insert(t.removal),
+        [{"collection_id": collection_id, "version": version, "chunk_id": row.id} for row in gone],
     )
-    tx.execute(delete(t.chunk).where(theirs))
+    _delete_chunks(tx, [row.id for row in gone])
+    _count(tx, collection_id, -len(gone), -sum(row.words for row in gone))
+
+
+def _delete_chunks(tx: Connection, ids: Sequence[int]) -> None:
+    """Delete chunks with all that is indexed of them."""
+    for some in _slices(ids):
+        lexical.delete(tx, some)
+        tx.execute(delete(t.field_value).where(t.field_value.c.chunk_id.in_(some)))
+        tx.execute(delete(t.chunk).where(t.chunk.c.id.in_(some)))
+
+
+def _count(tx: Connection, collection_id: int, chunks: int, words: int) -> None:
+    tx.execute(
+        update(t.collection)
+        .where(t.collection.c.id == collection_id)
+        .values(chunks=t.collection.c.chunks + chunks, words=t.collection.c.words + words)
+    )
+
+
+def _bags(documents: Sequence[Prepared]) -> dict[str, list[Bag]]:
+    """The terms of every chunk, with those of the title, by the document's id."""
+    return {d.id: [bag(d.title or "", piece.text) for piece in d.pieces] for d in documents}
+
+
+def _index_words_again(
+    tx: Connection, collection_id: int, document_id: int, title: str | None
+) -> None:
+    """Index the chunks of a document under its new title."""
+    rows = tx.execute(
+        select(t.chunk.c.id, t.chunk.c.text, t.chunk.c.words).where(
+            t.chunk.c.document_id == document_id
+        )
+    ).all()
+    bags = [bag(title or "", row.text) for row in rows]
+    for row, words in zip(rows, bags, strict=True):
+        tx.execute(
+            update(t.chunk)
+            .where(t.chunk.c.id == row.id)
+            .values(words=words.words, terms=words.packed())
+        )
+    lexical.delete(tx, [row.id for row in rows])
+    lexical.insert(
+        tx, ((row.id, collection_id, words) for row, words in zip(rows, bags, strict=True))
+    )
+    _count(tx, collection_id, 0, sum(b.words for b in bags) - sum(row.words for row in rows))
 
 
 def _prune(tx: Connection, collection_id: int, version: int) -> None:
@@ -1050,6 +1141,13 @@ _CHUNKS_BY_ID = _CHUNKS.where(
 )
 
 
+_BAGS = (
+    select(t.chunk.c.id, t.chunk.c.terms)
+    .where(t.chunk.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(t.chunk.c.id)
+)
+
+
 def _vector_query(collection: Collection) -> Any:
     return select(t.chunk.c.id, t.chunk.c.version, t.vector.c.data).join(
         t.vector,
@@ -1071,6 +1169,8 @@ def _to_collection(row: Row[Any]) -> Collection:
         dimensions=row.dimensions,
         version=row.version,
         pruned_to=row.pruned_to,
+        chunks=row.chunks,
+        words=row.words,
         description=row.description,
         chunking=Chunking(**row.chunking),
         fields=row.fields,

@@ -1,8 +1,13 @@
 """The tables: the truth about collections, documents, chunks and their vectors.
 
+Beside them stands `lexical`, the full text index of chunks (store/lexical.py): each database has
+its own kind, so the migrations make it and SQLAlchemy does not know it.
+
 Times are microseconds since 1970, UTC. `alembic/versions` builds the same tables step by step; a
 test compares the two.
 """
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -13,13 +18,26 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     String,
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import JSON
+from sqlalchemy.types import JSON, UserDefinedType
+
+
+class SqliteNumber(UserDefinedType[float]):
+    """A number of 64 bits, whole or not, kept and compared as it is."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_options: Any) -> str:
+        """The word for it in CREATE TABLE."""
+        return "NUMERIC"
+
 
 metadata = MetaData(
     naming_convention={
@@ -31,6 +49,7 @@ metadata = MetaData(
 )
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
+Number = Numeric(asdecimal=False).with_variant(SqliteNumber(), "sqlite")
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 space = Table(
@@ -52,6 +71,10 @@ collection = Table(
     Column("dimensions", Integer, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("pruned_to", BigInteger, nullable=False),
+    Column("chunks", BigInteger, nullable=False, server_default="0"),  # how many, and
+    Column(
+        "words", BigInteger, nullable=False, server_default="0"
+    ),  # the sum of chunk.words: what BM25 needs
     Column("description", Text),
     Column("chunking", Json, nullable=False),
     Column("fields", Json, nullable=False),
@@ -94,10 +117,28 @@ chunk = Table(
     Column("page", Integer),
     Column("vector_key", LargeBinary(32), nullable=False),
     Column("metadata", Json),
+    Column("words", Integer, nullable=False, server_default="0"),
+    Column(
+        "terms", LargeBinary, nullable=False, server_default=text("''")
+    ),  # core.lexical.pack: what `lexical` indexes
     Column("text", Text, nullable=False),
     Index(None, "document_id", "ordinal"),
     Index(None, "collection_id", "version", "id"),
     sqlite_autoincrement=True,  # ids are never used again: an index may hold an old one
+)
+
+field_value = Table(
+    "field_value",
+    metadata,
+    # a value, or an element of a list, of a declared field; both columns are empty for null
+    Column("chunk_id", ForeignKey("chunk.id"), nullable=False),
+    Column("collection_id", BigInteger, nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("number", Number),  # of booleans 0 and 1, of a datetime microseconds since 1970
+    Column("text", Text),
+    Index(None, "chunk_id"),
+    Index("ix_field_value_number", "collection_id", "name", "number", "chunk_id"),
+    Index("ix_field_value_text", "collection_id", "name", "text", "chunk_id"),
 )
 
 removal = Table(
@@ -152,4 +193,30 @@ usage = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("cost_usd", Float, nullable=False),
     Column("unpriced_tokens", BigInteger, nullable=False),
+)
+
+judgement = Table(
+    "judgement",
+    metadata,
+    Column("collection_id", ForeignKey("collection.id"), primary_key=True),
+    Column("query_hash", LargeBinary(32), primary_key=True),
+    Column("document_key", String(512), primary_key=True),
+    Column("query", Text, nullable=False),
+    Column("relevance", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+evaluation = Table(
+    "evaluation",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("collection", String(63), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("result", Text),
+    Column("error", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
 )

@@ -18,7 +18,7 @@ NOTHING = {"requests": 0, "texts": 0, "tokens": 0, "cost_usd": 0, "unpriced_toke
 
 
 def collection(name: str) -> Collection:
-    return Collection(1, name, "acme:big", 1, 2, 0, 0, None, Chunking(), {}, 0)
+    return Collection(1, name, "acme:big", 1, 2, 0, 0, 0, 0, None, Chunking(), {}, 0)
 
 
 def own_prices(folder: Path, content: str) -> str:
