@@ -115,6 +115,7 @@ def _index_words() -> None:
         sa.text(
             "UPDATE collection SET "
             "chunks = (SELECT count(*) FROM chunk WHERE collection_id = collection.id), "
-            "words = (SELECT coalesce(sum(words), 0) FROM chunk WHERE collection_id = collection.id)"
+            "words = (SELECT coalesce(sum(words), 0) FROM chunk "
+            "WHERE collection_id = collection.id)"
         )
     )

@@ -30,7 +30,8 @@ _TABLES = {
 _INSERT = {
     "sqlite": text("INSERT INTO lexical (rowid, terms) VALUES (:id, :terms)"),
     "postgresql": text(
-        "INSERT INTO lexical (chunk_id, terms) VALUES (:id, array_to_tsvector(CAST(:terms AS text[])))"
+        "INSERT INTO lexical (chunk_id, terms) "
+        "VALUES (:id, array_to_tsvector(CAST(:terms AS text[])))"
     ),
 }
 _DELETE = {
