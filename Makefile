@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedsvc needs Python 3.11 or newer; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock -e '.[local,onnx,openvino,openai,gemini,vertex,huggingface,cohere,voyage,mistral,bedrock,postgres,test]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock -e '.[local,onnx,openvino,openai,gemini,vertex,huggingface,cohere,voyage,mistral,bedrock,eval,postgres,test]'
 	touch $@
 
 # Installs, migrates, loads the sample documents and serves. Settings: EMBEDSVC_… in the environment.

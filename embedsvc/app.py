@@ -40,6 +40,7 @@ from embedsvc.services.backends import CreateBackend
 from embedsvc.services.collections import Collections
 from embedsvc.services.embed import Embed
 from embedsvc.services.embedding import Embedders
+from embedsvc.services.explain import Explain
 from embedsvc.services.files import Files
 from embedsvc.services.indexing import PAGE, Replicas
 from embedsvc.services.ingest import Ingest
@@ -129,7 +130,7 @@ def _connect(
     )
     embed = Embed(embedders, settings.embedding)
     rerank = Rerank(embed, partial(create_reranker, settings), retrying, settings.rerank)
-    found = Search(store, named, embedders, replicas)
+    found = Search(store, named, embedders, replicas, rerank)
     return Service(
         settings=settings,
         database=database,
@@ -140,6 +141,7 @@ def _connect(
         ingest=ingest,
         files=Files(ingest, _loaders()),
         search=found,
+        explain=Explain(store, named, found),
         ask=Ask(named, embedders, found, partial(create_answerer, settings), settings.chat),
         embed=embed,
         rerank=rerank,

@@ -33,11 +33,21 @@ async def ask(
     where = None if data.filter is None else parse_filter(data.filter)
     if not data.stream:
         answer = await service.ask.ask(
-            collection, data.question, model=data.model, limit=data.limit, where=where
+            collection,
+            data.question,
+            model=data.model,
+            limit=data.limit,
+            where=where,
+            mode=data.mode,
         )
         return Response(answer_out(answer))
     events = service.ask.stream(
-        collection, data.question, model=data.model, limit=data.limit, where=where
+        collection,
+        data.question,
+        model=data.model,
+        limit=data.limit,
+        where=where,
+        mode=data.mode,
     )
     first = await anext(events)  # what is wrong with the request shows here, as a status
     streamed: Response[AnswerOut] = Stream(  # type: ignore[assignment]
@@ -51,10 +61,6 @@ def _refuse_unbuilt(data: AskIn) -> None:
         raise NotFound(
             f"no conversation has the id {data.conversation_id[:80]!r}",
             code="conversation_not_found",
-        )
-    if data.mode not in (None, "dense"):
-        raise InvalidInput(
-            "mode: only dense search is built so far; leave it out", code="not_supported"
         )
     for name, given in (
         ("history", bool(data.history)),

@@ -20,8 +20,9 @@ from embedsvc.core.model import (
 from embedsvc.core.preparing import Draft, DraftChunk
 from embedsvc.services.ask import Answer
 from embedsvc.services.collections import Described
+from embedsvc.services.explain import Explanation, Stage, stages
 from embedsvc.services.ingest import Added, Outcome
-from embedsvc.services.search import Found, Hit, Plan
+from embedsvc.services.search import Found, Hit, Plan, StageScores, Trace
 from embedsvc.services.verify import Verified
 
 JsonObject = dict[str, Any]
@@ -376,7 +377,16 @@ def _chunk_out(chunk: Chunk) -> ChunkOut:
 # -- search -------------------------------------------------------------------------------------
 
 Mode = Literal["hybrid", "dense", "lexical"]
-Include = Literal["text", "metadata", "vector", "scores"]
+Include = Literal["text", "metadata", "vector", "scores", "highlight"]
+
+
+class FusionIn(Request):
+    """How dense and lexical scores become one: method, weights, and `k` of reciprocal ranks."""
+
+    method: Literal["score", "rrf"] = "score"
+    dense: float = 0.5
+    lexical: float = 0.5
+    k: int = 60
 
 
 class QueryIn(Request):
@@ -388,6 +398,7 @@ class QueryIn(Request):
     limit: int = 10
     offset: int = 0
     mode: Mode | None = None
+    fusion: FusionIn | None = None
     filter: JsonObject | None = None
     per_document: int | None = None
     rerank: bool | str | None = None
@@ -411,6 +422,22 @@ class ScoresOut(Answered, omit_defaults=True):
     rerank: float | None = None
 
 
+class StageOut(Answered):
+    """What one stage made of a chunk. No rank: it was not among those that the stage gave on."""
+
+    stage: str
+    rank: int | None
+    score: float | None
+
+
+class HighlightOut(Answered):
+    """The sentence that matches best: the document's text from `start` to `end`."""
+
+    text: str
+    start: int
+    end: int
+
+
 class HitOut(Answered):
     """A result: `text` is the document's text from `start` to `end`."""
 
@@ -426,12 +453,14 @@ class HitOut(Answered):
     metadata: JsonObject | UnsetType = UNSET
     scores: ScoresOut | UnsetType = UNSET
     vector: list[float] | UnsetType = UNSET
+    highlight: HighlightOut | UnsetType = UNSET
+    explain: list[StageOut] | UnsetType = UNSET
 
 
 class PlanOut(Answered):
     """How the search was done; `matched` is how many chunks it was among."""
 
-    mode: Mode
+    mode: Mode | Literal["mixed"]
     index: str
     strategy: str
     matched: int
@@ -450,7 +479,10 @@ class SearchOut(Answered):
 
 
 def hit_out(
-    hit: Hit, include: Sequence[Include], vectors: Mapping[int, list[float]] | None = None
+    hit: Hit,
+    include: Sequence[Include],
+    vectors: Mapping[int, list[float]] | None = None,
+    trace: Trace | None = None,
 ) -> HitOut:
     """A result as the contract has it."""
     chunk = hit.chunk
@@ -465,9 +497,24 @@ def hit_out(
         page=chunk.page,
         text=chunk.text if "text" in include else UNSET,
         metadata=dict(chunk.metadata) if "metadata" in include else UNSET,
-        scores=ScoresOut(dense=hit.score) if "scores" in include else UNSET,
+        scores=_scores_out(hit.scores) if "scores" in include else UNSET,
         vector=vectors[chunk.id] if vectors and "vector" in include else UNSET,
+        highlight=UNSET if hit.highlight is None else _highlight_out(chunk, *hit.highlight),
+        explain=UNSET if trace is None else stages_out(stages(trace, chunk.id)),
     )
+
+
+def _scores_out(scores: StageScores) -> ScoresOut:
+    return ScoresOut(dense=scores.dense, lexical=scores.lexical, rerank=scores.rerank)
+
+
+def _highlight_out(chunk: Chunk, start: int, end: int) -> HighlightOut:
+    return HighlightOut(chunk.text[start - chunk.start : end - chunk.start], start, end)
+
+
+def stages_out(found: Sequence[Stage]) -> list[StageOut]:
+    """What the stages made of a chunk."""
+    return [StageOut(one.name, one.rank, one.score) for one in found]
 
 
 def search_out(found: Found, results: Any) -> SearchOut:
@@ -485,10 +532,55 @@ def search_out(found: Found, results: Any) -> SearchOut:
 
 def _plan_out(plan: Plan) -> PlanOut:
     return PlanOut(
-        mode=msgspec.convert(plan.mode, Mode),
+        mode=plan.mode,
         index=plan.index,
         strategy=plan.strategy,
         matched=plan.matched,
+    )
+
+
+class ExplainIn(QueryIn):
+    """A search, and as `document_id` the document whose place in it is to be explained."""
+
+
+class StepOut(Answered):
+    """One stage: whether the document got through, with its best rank and score there."""
+
+    stage: str
+    passed: bool
+    detail: str
+    rank: int | None
+    score: float | None
+
+
+class ExplainOut(Answered):
+    """Where the document is in the results (`rank`), or the stage that dropped it."""
+
+    document_id: str
+    chunk_id: str | None
+    found: bool
+    rank: int | None
+    dropped_by: str | None
+    stages: list[StepOut]
+    plan: PlanOut | None
+    version: int | None
+
+
+def explain_out(found: Explanation) -> ExplainOut:
+    """An explanation as the contract has it."""
+    search = found.found
+    return ExplainOut(
+        document_id=found.document_id,
+        chunk_id=None if found.chunk_id is None else str(found.chunk_id),
+        found=found.rank is not None,
+        rank=found.rank,
+        dropped_by=found.dropped_by,
+        stages=[
+            StepOut(step.stage, step.passed, step.detail, step.rank, step.score)
+            for step in found.steps
+        ],
+        plan=None if search is None else _plan_out(search.plan),
+        version=None if search is None else search.version,
     )
 
 

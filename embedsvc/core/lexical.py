@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -33,6 +34,7 @@ MOST_COUNT = 255
 _ASCII = re.compile(r"[a-z0-9]+(?:[-_/.][a-z0-9]+)*")
 _ACCENTS = re.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u06d6-\u06ed]+")
 _JOINTS = re.compile(r"[-_/.]")
+_PART = re.compile(r"[^-_/.]+")
 _UNSPACED = re.compile(
     "["
     "\u0e00-\u0eff"  # Thai, Lao
@@ -55,6 +57,43 @@ def fold(text: str) -> str:
         return text.lower()
     bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
     return unicodedata.normalize("NFC", bare.casefold())
+
+
+class Placed(NamedTuple):
+    """A term and the word that it stands for: `folded[start:end]`."""
+
+    term: str
+    start: int
+    end: int
+
+
+def placed(folded: str) -> Iterator[Placed]:
+    """The terms of a folded text, in the order of `terms`, with their words' places in it."""
+    pattern = _ASCII if folded.isascii() else _words()
+    for match in pattern.finditer(folded):
+        word, at = match.group(), match.start()
+        if word.isalpha() and word.isascii():
+            yield Placed(word[:STEM], at, match.end())
+            continue
+        parts = list(_PART.finditer(word))
+        for part in parts:
+            yield from _placed_pairs(part.group(), at + part.start())
+        words = [part.group() for part in parts]
+        if len(words) > 1 and _is_code(words):
+            yield Placed("".join(words)[:LONGEST], at, match.end())
+
+
+def _placed_pairs(part: str, at: int) -> Iterator[Placed]:
+    begin = 0
+    for run in _UNSPACED.finditer(part):
+        if run.start() > begin:
+            yield Placed(_stem(part[begin : run.start()]), at + begin, at + run.start())
+        for i in range(run.start(), max(run.start() + 1, run.end() - 1)):
+            pair = part[i : min(i + 2, run.end())]
+            yield Placed(pair, at + i, at + i + len(pair))
+        begin = run.end()
+    if begin < len(part):
+        yield Placed(_stem(part[begin:]), at + begin, at + len(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +205,13 @@ def _parts(word: str) -> Iterator[str]:
     parts = [part for part in _JOINTS.split(word) if part]
     for part in parts:
         yield from _pairs(part)
-    if len(parts) > 1 and any(map(str.isdigit, word)) and not all(map(str.isdigit, parts)):
+    if len(parts) > 1 and _is_code(parts):
         yield "".join(parts)[:LONGEST]
+
+
+def _is_code(parts: Sequence[str]) -> bool:
+    """Whether a digit is among the parts, and something else too."""
+    return any(map(str.isdigit, "".join(parts))) and not all(map(str.isdigit, parts))
 
 
 def _pairs(part: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from embedsvc.core.filters import Filter
 from embedsvc.core.model import Matrix, Role
 from embedsvc.errors import InvalidInput
 from embedsvc.ports import Answerer, Source
+from embedsvc.services.candidates import Mode
 from embedsvc.services.collections import Collections
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.search import Found, Hit, Query, Search
@@ -65,10 +66,12 @@ class Ask:
         model: str | None = None,
         limit: int = 8,
         where: Filter | None = None,
+        mode: Mode | None = None,
     ) -> Answer:
         """The whole answer at once."""
         last: Event | None = None
-        async for event in self.stream(name, question, model=model, limit=limit, where=where):
+        events = self.stream(name, question, model=model, limit=limit, where=where, mode=mode)
+        async for event in events:
             last = event
         assert isinstance(last, Answer)
         return last
@@ -81,17 +84,19 @@ class Ask:
         model: str | None = None,
         limit: int = 8,
         where: Filter | None = None,
+        mode: Mode | None = None,
     ) -> AsyncIterator[Event]:
         """First the sources, then text and citations as they come, then the whole answer."""
         started = time.perf_counter()
         _check(question, limit)
         answerer = self._create(model or self._default)
-        found = await self._search.search(name, [Query(question, limit=limit, where=where)])
+        query = Query(question, limit=limit, where=where, mode=mode)
+        found = await self._search.search(name, [query])
         yield found
         hits = found.hits[0]
         collection = await self._collections.get(name)
         backend = await self._embedders.of(collection)
-        sources = [Source(hit.chunk, hit.score) for hit in hits]
+        sources = [Source(hit.chunk, hit.scores.dense or 0.0) for hit in hits]
         texts: list[str] = []
         citations: list[Citation] = []
 

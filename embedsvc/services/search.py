@@ -1,33 +1,66 @@
-"""Search: the nearest chunks to a query, joined with the truth."""
+"""Search: candidates of the dense and the lexical stage, made one ranking, joined with the truth.
+
+    query ──▶ candidates ──▶ fusion ──▶ rerank ──▶ min_score ──▶ per_document ──▶ diversity ──▶ page
+
+What each stage made of each chunk is kept in a `Trace`, which explains a result or its absence.
+"""
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from embedsvc.core.filters import Filter
+from embedsvc.core.fusion import Candidates, Fusion, Ranking, Scores, diversified, fuse, ranked
+from embedsvc.core.highlights import highlight
 from embedsvc.core.model import Chunk, Collection, Ids, Match, Matrix, Truncated
 from embedsvc.core.vectors import unit_rows
-from embedsvc.errors import InvalidInput
+from embedsvc.errors import InvalidInput, ProviderError
 from embedsvc.ports import VectorIndex
 from embedsvc.services.backends import Backend
+from embedsvc.services.candidates import Found as Stages
+from embedsvc.services.candidates import Mode, Retriever, Wanted
 from embedsvc.services.collections import Collections
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.indexing import Replicas
+from embedsvc.services.lexical import Lexical, Words
+from embedsvc.services.matching import Matching
+from embedsvc.services.rerank import Rerank
+from embedsvc.services.retrying import all_or_none
 from embedsvc.store.store import Store
 
 MOST_RESULTS = 1_000
 MOST_OFFSET = 10_000
 MOST_QUERIES = 100
 MOST_QUERY_CHARACTERS = 20_000
+
+DEPTH = 100
+"""Candidates of each stage, at least, where two of them are fused."""
+
+RERANKED = 50
+"""Results that a reranker reads, at least."""
+
+MOST_RERANKED = 1_000
+"""The reranker reads every result up to the end of the page, so that is as far as pages go."""
+
+DEFAULT_RERANKER = "default"
+
 _WIDEN = 4
+_SPREAD = 4  # candidates for one result, where some of them are left out or pushed apart
+_LIKE_CHARACTERS = 20_000  # of a document that others shall be like: its words are in there
+_LIKE_TERMS = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for: a text, a vector, or more like a document; exactly one of them."""
+    """What to look for: a text, a vector, or more like a document; exactly one of them.
+
+    Without a `mode` a text is searched by meaning and words, the others by meaning. `rerank` is the
+    spec of a reranker, or DEFAULT_RERANKER.
+    """
 
     text: str | None = None
     vector: Sequence[float] | None = None
@@ -37,21 +70,78 @@ class Query:
     where: Filter | None = None
     per_document: int | None = None
     min_score: float | None = None
+    mode: Mode | None = None
+    fusion: Fusion = Fusion()
+    rerank: str | None = None
+    diversity: float | None = None
+    highlight: bool = False
+
+    @property
+    def stages(self) -> Mode:
+        """The mode, with the default filled in."""
+        return self.mode or ("dense" if self.text is None else "hybrid")
+
+    @property
+    def end(self) -> int:
+        """Where the page ends."""
+        return self.offset + self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class StageScores:
+    """A chunk's score at each stage that looked at it: cosine, share of the words, relevance."""
+
+    dense: float | None = None
+    lexical: float | None = None
+    rerank: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A result: a chunk and its cosine to the query."""
+    """A result: a chunk and its score, that of the last stage which gave one.
+
+    `highlight` is the sentence that matches best, as offsets into the document's text.
+    """
 
     chunk: Chunk
     score: float
+    scores: StageScores
+    highlight: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What each stage of one search made of its chunks; None where there was no such stage."""
+
+    wanted: Wanted
+    found: Candidates
+    fused: Ranking
+    reranked: Ranking | None
+    above: Ranking
+    narrowed: Ranking
+    spread: Ranking | None
+    degraded: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> Ranking:
+        """The order that pages are cut from."""
+        return self.narrowed if self.spread is None else self.spread
+
+    def scores(self, chunk_id: int) -> StageScores:
+        """Of one of the candidates."""
+        place = int(np.searchsorted(self.found.ids, chunk_id))
+        return StageScores(
+            _at(self.found.dense, place),
+            _at(self.found.lexical, place),
+            None if self.reranked is None else self.reranked.score(chunk_id),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a search was done. `matched` is how many chunks it was among."""
 
-    mode: str
+    mode: Mode | Literal["mixed"]
     index: str
     strategy: str
     matched: int
@@ -59,9 +149,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The results of each query, at one version of the collection."""
+    """The results of each query, with what became of it, at one version of the collection."""
 
     hits: Sequence[Sequence[Hit]]
+    traces: Sequence[Trace]
     plan: Plan
     version: int
     tokens: int
@@ -73,21 +164,33 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    tokens: int
-    cost_usd: float | None
-    truncated: Sequence[Truncated]
+    """Vectors of the queries that need one, and what reading them took."""
+
+    vectors: Sequence[Matrix | None]
+    tokens: int = 0
+    cost_usd: float | None = None
+    truncated: Sequence[Truncated] = ()
 
 
 class Search:
-    """Answers similarity searches."""
+    """Answers searches."""
 
     def __init__(
-        self, store: Store, collections: Collections, embedders: Embedders, replicas: Replicas
+        self,
+        store: Store,
+        collections: Collections,
+        embedders: Embedders,
+        replicas: Replicas,
+        rerank: Rerank,
     ) -> None:
         self._store = store
         self._collections = collections
         self._embedders = embedders
         self._replicas = replicas
+        self._rerank = rerank
+        self._lexical = Lexical(store)
+        self._retriever = Retriever(replicas, self._lexical)
+        self._matching = Matching(store)
 
     async def search(self, name: str, queries: Sequence[Query]) -> Found:
         """The best chunks for each query. Sees every write that was acknowledged before."""
@@ -95,31 +198,39 @@ class Search:
         for number, query in enumerate(queries):
             _check(query, f"queries[{number}]." if len(queries) > 1 else "")
         collection = await self._collections.get(name)
-        backend = await self._embedders.of(collection)
-        vectors, read = await self._vectors(collection, backend, queries)
-        index = await self._replicas.fresh(collection)
-        if any(map(_needs_own_search, queries)):
-            results = await asyncio.gather(
-                *(
-                    self._one(collection, index, query, vector)
-                    for query, vector in zip(queries, vectors, strict=True)
-                )
+        backend = await self._embedders.of(collection) if any(map(_embeds, queries)) else None
+        # words are looked up while the model reads the questions
+        read, begun = await asyncio.gather(
+            self._read(collection, backend, queries),
+            all_or_none(self._begin(collection, query) for query in queries),
+        )
+        index = await self._replicas.fresh(collection) if any(map(_is_dense, queries)) else None
+        near = await self._near_together(collection, index, queries, begun, read.vectors)
+        traces = await all_or_none(
+            self._trace(
+                query,
+                replace(wanted, vector=vector),
+                index,
+                Stages(near.get(number), held),
             )
-        else:
-            results = await self._together(collection, index, queries, vectors)
-        info = await index.info()
-        matched = results[0][1]
-        filtered = any(query.where is not None for query in queries)
-        strategy = ("approximate" if info.approximate else "exact") + "_filtered" * filtered
+            for number, (query, (wanted, held), vector) in enumerate(
+                zip(queries, begun, read.vectors, strict=True)
+            )
+        )
+        hits = await self._hits(collection, queries, traces)
+        degraded = [reason for trace in traces for reason in trace.degraded]
+        if index is not None:
+            degraded += (await index.info()).degraded
         return Found(
-            hits=[hits for hits, _ in results],
-            plan=Plan("dense", info.engine, strategy, info.vectors if matched is None else matched),
+            hits=hits,
+            traces=traces,
+            plan=await self._plan(collection, index, queries, traces),
             version=collection.version,
             tokens=read.tokens,
             cost_usd=read.cost_usd,
             truncated=read.truncated,
             took_ms=(time.perf_counter() - started) * 1000,
-            degraded=info.degraded,
+            degraded=list(dict.fromkeys(degraded)),
         )
 
     async def vectors_of(self, name: str, hits: Sequence[Hit]) -> dict[int, list[float]]:
@@ -128,30 +239,71 @@ class Search:
         ids, vectors = await self._store.chunk_vectors(collection, [h.chunk.id for h in hits])
         return {int(i): row.tolist() for i, row in zip(ids, vectors, strict=True)}
 
-    async def _vectors(
-        self, collection: Collection, backend: Backend, queries: Sequence[Query]
-    ) -> tuple[Matrix, "_Read"]:
-        """Shape (len(queries), dimensions), and what was embedded for it."""
-        asked = [(i, query.text) for i, query in enumerate(queries) if query.text is not None]
+    async def matching(self, collection: Collection, where: Filter) -> Ids:
+        """Ids of the chunks that a filter lets through, ascending."""
+        return await self._matching.ids(collection, where)
+
+    async def deep(self, collection: Collection, wanted: Wanted, depth: int) -> Candidates:
+        """The candidates of a query to another depth, for explanations."""
+        index = None if wanted.vector is None else await self._replicas.fresh(collection)
+        return await self._retriever.find(wanted, index, depth, Stages())
+
+    # -- what a query asks for ------------------------------------------------------------------
+
+    async def _begin(
+        self, collection: Collection, query: Query
+    ) -> tuple[Wanted, tuple[Ranking, bool] | None]:
+        """The query without its vector, and what holds its words."""
+        within = None
+        if query.where is not None:
+            within = await self._matching.ids(collection, query.where)
+        words = None
+        if query.stages != "dense":
+            words = await self._words(collection, query)
+            if not words.terms and query.stages == "hybrid":
+                words = None
+        wanted = Wanted(collection, None, words, within)
+        return wanted, await self._retriever.held(wanted, _depth(query))
+
+    async def _words(self, collection: Collection, query: Query) -> Words:
+        """The words of the query, or those that tell most about the document it names."""
+        if query.document_id is None:
+            return await self._lexical.words(collection, query.text or "")
+        document, _ = await self._store.document(
+            collection.name, query.document_id, text=True, chunks=False
+        )
+        text = f"{document.title or ''}\n{document.text[:_LIKE_CHARACTERS]}"
+        return await self._lexical.telling(collection, text, _LIKE_TERMS)
+
+    async def _read(
+        self, collection: Collection, backend: Backend | None, queries: Sequence[Query]
+    ) -> _Read:
+        """The vector of each query that needs one, and what was embedded for them."""
+        asked = [
+            (i, query.text)
+            for i, query in enumerate(queries)
+            if query.text is not None and _is_dense(query)
+        ]
+        vectors: list[Matrix | None] = [None] * len(queries)
+        for i, query in enumerate(queries):
+            if query.vector is not None:
+                vectors[i] = unit_rows([query.vector], 1, collection.dimensions, "vector")[0]
+            elif query.document_id is not None and _is_dense(query):
+                vectors[i] = await self._document(collection, query.document_id)
+        if backend is None or not asked:
+            return _Read(vectors)
         fitted = await backend.fitted([text for _, text in asked])
         texts = [f.parts[0] for f in fitted]
         found = await self._embedders.embed(backend, texts, "query", collection)
-        embedded = iter(found.rows)
-        rows = []
-        for query in queries:
-            if query.text is not None:
-                rows.append(next(embedded))
-            elif query.vector is not None:
-                rows.append(unit_rows([query.vector], 1, collection.dimensions, "vector")[0])
-            else:
-                rows.append(await self._document(collection, query.document_id or ""))
-        price = self._embedders.meter.price(backend.space.name, found.tokens)
+        for (i, _), row in zip(asked, found.rows, strict=True):
+            vectors[i] = row
         cut = [
             replace(f.truncated, index=position)
             for f, (position, _) in zip(fitted, asked, strict=True)
             if f.truncated is not None
         ]
-        return np.stack(rows), _Read(found.tokens, price, cut)
+        price = self._embedders.meter.price(backend.space.name, found.tokens)
+        return _Read(vectors, found.tokens, price, cut)
 
     async def _document(self, collection: Collection, document_id: str) -> Matrix:
         """The mean direction of a document's chunks."""
@@ -161,92 +313,192 @@ class Search:
         mean = parts.mean(axis=0, dtype=np.float64)
         return unit_rows([mean], 1, collection.dimensions, f"document_id {document_id!r}")[0]
 
-    async def _together(
+    # -- the stages -----------------------------------------------------------------------------
+
+    async def _near_together(
         self,
         collection: Collection,
-        index: VectorIndex,
+        index: VectorIndex | None,
         queries: Sequence[Query],
-        vectors: Matrix,
-    ) -> list[tuple[list[Hit], int | None]]:
-        """The hits of plain queries, by one search and one look into SQL."""
-        k = max(query.offset + query.limit for query in queries)
-        found = await self._nearest(collection, index, vectors, k, None)
-        pages = [
-            [m for m in matches if query.min_score is None or m.score >= query.min_score]
-            for matches, query in zip(found, queries, strict=True)
+        begun: Sequence[tuple[Wanted, object]],
+        vectors: Sequence[Matrix | None],
+    ) -> dict[int, Sequence[Match]]:
+        """What is near to each query without a filter, by its position: one look into the index."""
+        plain = [
+            (number, query, vector)
+            for number, (query, (wanted, _), vector) in enumerate(
+                zip(queries, begun, vectors, strict=True)
+            )
+            if vector is not None and wanted.within is None
         ]
-        pages = [
-            page[query.offset : query.offset + query.limit]
-            for page, query in zip(pages, queries, strict=True)
-        ]
-        chunks = await self._store.chunks(
-            collection.id, {match.chunk_id for page in pages for match in page}
-        )
-        return [(_hits(page, chunks), None) for page in pages]
+        if index is None or not plain:
+            return {}
+        k = max(_depth(query) for _, query, _ in plain)
+        rows = np.stack([vector for _, _, vector in plain])
+        found = await self._retriever.nearest(collection, index, rows, k)
+        return {
+            number: matches[: _depth(query)]
+            for (number, query, _), matches in zip(plain, found, strict=True)
+        }
 
-    async def _one(
-        self, collection: Collection, index: VectorIndex, query: Query, vector: Matrix
-    ) -> tuple[list[Hit], int | None]:
-        """The hits of one query; asks for more while dropped ones leave the page too short."""
-        within: Ids | None = None
-        if query.where is not None:
-            within = await self._store.matching(collection.id, query.where)
-        wanted = query.offset + query.limit
-        narrowed = query.per_document is not None or query.document_id is not None
-        k = wanted * 2 + 20 if narrowed else wanted
+    async def _trace(
+        self, query: Query, wanted: Wanted, index: VectorIndex | None, known: Stages
+    ) -> Trace:
+        """All stages; deeper ones while what is left out makes the page too short."""
+        depth = _depth(query)
         while True:
-            matches = (await self._nearest(collection, index, vector[None, :], k, within))[0]
-            good = [m for m in matches if query.min_score is None or m.score >= query.min_score]
-            hits = _narrow(await self._joined(collection, good), query)
-            exhausted = len(matches) < k or len(good) < len(matches)
-            if exhausted or len(hits) >= wanted:
-                return hits[query.offset : wanted], None if within is None else len(within)
-            k *= _WIDEN
+            found = await self._retriever.find(wanted, index, depth, known)
+            trace = await self._ordered(query, wanted, index, found)
+            enough = len(trace.last) >= query.end or len(trace.above) < len(trace.fused)
+            if enough or found.complete or query.rerank is not None:
+                return trace
+            depth, known = depth * _WIDEN, Stages()
 
-    async def _nearest(
+    async def _ordered(
+        self, query: Query, wanted: Wanted, index: VectorIndex | None, found: Candidates
+    ) -> Trace:
+        """From candidates to the order of the results."""
+        fused = fuse(found, query.fusion)
+        reranked, degraded = await self._reranked(query, wanted.collection, fused)
+        order = fused if reranked is None else reranked
+        above = order
+        if query.min_score is not None:
+            above = order.only(order.scores >= np.float32(query.min_score))
+        narrowed = await self._narrowed(query, wanted.collection, above)
+        spread = None
+        if query.diversity is not None and index is not None:
+            head = narrowed.only(np.arange(len(narrowed)) < query.end * _SPREAD)
+            there, vectors = await index.vectors(np.sort(head.ids))
+            head = head.only(np.isin(head.ids, there))
+            rows = vectors[np.searchsorted(there, head.ids)]
+            spread = diversified(head, rows, query.diversity, query.end)
+        return Trace(wanted, found, fused, reranked, above, narrowed, spread, degraded)
+
+    async def _reranked(
+        self, query: Query, collection: Collection, fused: Ranking
+    ) -> tuple[Ranking | None, tuple[str, ...]]:
+        """The head of the ranking by a reranker; None, and why, when that failed."""
+        if query.rerank is None or not len(fused):
+            return None, ()
+        ids = fused.ids[: max(RERANKED, query.end)]
+        rows = await self._store.chunks(collection.id, ids.tolist())
+        ids = ids[np.isin(ids, list(rows))]
+        texts = [_titled(rows[int(i)]) for i in ids]
+        model = None if query.rerank == DEFAULT_RERANKER else query.rerank
+        try:
+            scored = await self._rerank.rerank(query.text or "", texts, model, place="results")
+        except ProviderError as error:
+            return None, (f"rerank: {error.detail}; the order is that before it",)
+        return ranked(ids, scored.scores), ()
+
+    async def _narrowed(self, query: Query, collection: Collection, above: Ranking) -> Ranking:
+        """Without the document that others shall be like, and with so many chunks a document."""
+        if query.per_document is None and query.document_id is None:
+            return above
+        rows = await self._store.chunks(collection.id, above.ids.tolist())
+        seen: dict[str, int] = {}
+        keep = np.zeros(len(above), dtype=np.bool_)
+        for place, chunk_id in enumerate(above.ids.tolist()):
+            if (chunk := rows.get(chunk_id)) is None or chunk.document_id == query.document_id:
+                continue
+            seen[chunk.document_id] = seen.get(chunk.document_id, 0) + 1
+            keep[place] = seen[chunk.document_id] <= (query.per_document or len(above))
+        return above.only(keep)
+
+    # -- the answer -----------------------------------------------------------------------------
+
+    async def _hits(
+        self, collection: Collection, queries: Sequence[Query], traces: Sequence[Trace]
+    ) -> list[list[Hit]]:
+        """The pages, joined with their rows; a chunk whose row is gone is dropped."""
+        pages = [
+            trace.last.ids[query.offset : query.end].tolist()
+            for query, trace in zip(queries, traces, strict=True)
+        ]
+        rows = await self._store.chunks(collection.id, {i for page in pages for i in page})
+        return [
+            await self._page(collection, query, trace, [rows[i] for i in page if i in rows])
+            for query, trace, page in zip(queries, traces, pages, strict=True)
+        ]
+
+    async def _page(
+        self, collection: Collection, query: Query, trace: Trace, chunks: Sequence[Chunk]
+    ) -> list[Hit]:
+        words = None
+        if query.highlight and query.text is not None:
+            words = trace.wanted.words or await self._lexical.words(collection, query.text)
+        return [
+            Hit(
+                chunk,
+                trace.last.score(chunk.id) or 0.0,
+                trace.scores(chunk.id),
+                None if words is None else _highlighted(chunk, words),
+            )
+            for chunk in chunks
+        ]
+
+    async def _plan(
         self,
         collection: Collection,
-        index: VectorIndex,
-        vectors: Matrix,
-        k: int,
-        within: Ids | None,
-    ) -> list[list[Match]]:
-        """Search the index; again, if it was thrown away meanwhile to be rebuilt."""
-        while True:
-            found = await index.search(vectors, k, within)
-            if await index.version() >= collection.version:
-                return found
-            index = await self._replicas.fresh(collection)
-
-    async def _joined(self, collection: Collection, matches: Sequence[Match]) -> list[Hit]:
-        """Matches with their rows; one whose row is gone is dropped."""
-        chunks = await self._store.chunks(collection.id, (m.chunk_id for m in matches))
-        return _hits(matches, chunks)
-
-
-def _hits(matches: Sequence[Match], chunks: Mapping[int, Chunk]) -> list[Hit]:
-    return [Hit(chunks[m.chunk_id], m.score) for m in matches if m.chunk_id in chunks]
-
-
-def _needs_own_search(query: Query) -> bool:
-    """Whether the query is filtered or narrowed, so that it cannot share one with others."""
-    return (
-        query.where is not None or query.per_document is not None or query.document_id is not None
-    )
+        index: VectorIndex | None,
+        queries: Sequence[Query],
+        traces: Sequence[Trace],
+    ) -> Plan:
+        """How the first query was done; of several modes together none is named alone."""
+        modes = {query.stages for query in queries}
+        mode: Mode | Literal["mixed"] = queries[0].stages if len(modes) == 1 else "mixed"
+        filtered = any(query.where is not None for query in queries)
+        within = traces[0].wanted.within
+        if index is None:
+            engine, approximate, count = self._store.full_text, False, collection.chunks
+        else:
+            info = await index.info()
+            engine, approximate, count = info.engine, bool(info.approximate), info.vectors
+        return Plan(
+            mode,
+            engine,
+            ("approximate" if approximate else "exact") + "_filtered" * filtered,
+            count if within is None else len(within),
+        )
 
 
-def _narrow(hits: Sequence[Hit], query: Query) -> list[Hit]:
-    """Leave out the document that others shall be like, and all but the best of a document."""
-    kept: list[Hit] = []
-    seen: dict[str, int] = {}
-    for hit in hits:
-        document = hit.chunk.document_id
-        seen[document] = seen.get(document, 0) + 1
-        if document == query.document_id:
-            continue
-        if query.per_document is None or seen[document] <= query.per_document:
-            kept.append(hit)
-    return kept
+def _highlighted(chunk: Chunk, words: Words) -> tuple[int, int]:
+    found = highlight(words.terms, words.statistics.rarity, chunk.text)
+    return chunk.start + found.start, chunk.start + found.end
+
+
+def _titled(chunk: Chunk) -> str:
+    """What a reranker reads: a chunk knows what it is about."""
+    return f"{chunk.title}\n{chunk.text}" if chunk.title else chunk.text
+
+
+def _at(scores: Scores | None, place: int) -> float | None:
+    if scores is None or np.isnan(scores[place]):
+        return None
+    return float(scores[place])
+
+
+def _is_dense(query: Query) -> bool:
+    return query.stages != "lexical"
+
+
+def _embeds(query: Query) -> bool:
+    return query.text is not None and _is_dense(query)
+
+
+def _depth(query: Query) -> int:
+    """How many candidates each stage gives, in steps, so that the pages of a query agree."""
+    needed = query.end
+    if query.per_document is not None or query.document_id is not None or query.diversity:
+        needed = needed * _SPREAD + 20
+    if query.rerank is not None:
+        needed = max(needed, RERANKED)
+    if query.stages == "dense":
+        return needed
+    depth = DEPTH
+    while depth < 2 * needed:
+        depth *= _WIDEN
+    return depth
 
 
 def _check(query: Query, place: str) -> None:
@@ -261,9 +513,25 @@ def _check(query: Query, place: str) -> None:
         )
     if not 1 <= query.limit <= MOST_RESULTS:
         raise InvalidInput(f"{place}limit: {query.limit}; use 1 to {MOST_RESULTS}")
-    if query.offset < 0 or query.offset + query.limit > MOST_OFFSET:
+    if query.offset < 0 or query.end > MOST_OFFSET:
         raise InvalidInput(
             f"{place}offset: {query.offset}; offset + limit may be 1 to {MOST_OFFSET}"
         )
     if query.per_document is not None and query.per_document < 1:
         raise InvalidInput(f"{place}per_document: {query.per_document}; use 1 or more")
+    if query.diversity is not None and not 0 <= query.diversity <= 1:
+        raise InvalidInput(f"{place}diversity: {query.diversity}; use 0 (none) to 1")
+    _check_mode(query, place)
+
+
+def _check_mode(query: Query, place: str) -> None:
+    if query.vector is not None and query.stages != "dense":
+        raise InvalidInput(f"{place}mode: {query.mode!r} needs words; a vector has none, use dense")
+    if query.stages == "lexical" and query.diversity is not None:
+        raise InvalidInput(f"{place}diversity: it compares vectors; use mode dense or hybrid")
+    if query.rerank is not None and query.text is None:
+        raise InvalidInput(f"{place}rerank: a reranker reads a query; send one")
+    if query.rerank is not None and query.end > MOST_RERANKED:
+        raise InvalidInput(
+            f"{place}rerank: offset + limit is {query.end}; with a reranker at most {MOST_RERANKED}"
+        )

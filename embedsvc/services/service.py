@@ -14,6 +14,7 @@ from embedsvc.services.ask import Ask
 from embedsvc.services.collections import Collections
 from embedsvc.services.embed import Embed
 from embedsvc.services.embedding import Embedders
+from embedsvc.services.explain import Explain
 from embedsvc.services.files import File, Files
 from embedsvc.services.indexing import Replicas
 from embedsvc.services.ingest import Ingest
@@ -58,6 +59,7 @@ class Service:
     ingest: Ingest
     files: Files
     search: Search
+    explain: Explain
     ask: Ask
     embed: Embed
     rerank: Rerank

@@ -16,6 +16,9 @@ from embedsvc.core.model import Ids
 MOST_HELD = 20_001
 """PostgreSQL counts the chunks that hold a term only so far: it has to look at each."""
 
+LOOKED_AT = {"sqlite": 20_000, "postgresql": 5_000}
+"""About how many chunks are looked at for one query: the rarest of its words choose them."""
+
 _TABLES = {
     "sqlite": (
         "CREATE VIRTUAL TABLE lexical USING fts5("
@@ -46,15 +49,12 @@ _HOLDING = {
     "sqlite": text("SELECT doc FROM lexical_terms WHERE term = :term"),
     "postgresql": text(
         "SELECT count(*) FROM (SELECT 1 FROM lexical "
-        "WHERE terms @@ CAST(:term AS tsquery) LIMIT :most) AS some"
+        "WHERE terms @@ CAST(:term AS tsquery) LIMIT :most) AS held"
     ),
 }
-_BEST = {
-    "sqlite": text("SELECT rowid FROM lexical WHERE lexical MATCH :any ORDER BY rank LIMIT :limit"),
-    "postgresql": text(
-        "SELECT chunk_id FROM lexical WHERE terms @@ CAST(:any AS tsquery) LIMIT :limit"
-    ),
-}
+_BEST = text("SELECT rowid FROM lexical WHERE lexical MATCH :any ORDER BY rank LIMIT :limit")
+_RANKED = text("SELECT rowid, rank FROM lexical WHERE lexical MATCH :any")
+_ANY = text("SELECT chunk_id FROM lexical WHERE terms @@ CAST(:any AS tsquery) LIMIT :limit")
 
 
 def create(tx: Connection) -> None:
@@ -96,18 +96,28 @@ def holding(tx: Connection, collection_id: int, terms: Iterable[str]) -> Mapping
     return found
 
 
-def best(tx: Connection, collection_id: int, terms: Sequence[str], limit: int) -> Ids:
-    """Ids of up to `limit` chunks that hold one of the terms, ascending.
+def best(
+    tx: Connection, collection_id: int, terms: Sequence[str], limit: int, within: Ids | None
+) -> Ids:
+    """Ids of chunks that hold one of the terms; with `within`, only of those.
 
-    SQLite takes the best by its own BM25; PostgreSQL, which has none, takes any: ask it for all.
+    SQLite gives the `limit` best by its own BM25. PostgreSQL, which has none, gives any, up to
+    LOOKED_AT of them: all are to be scored.
     """
     lexemes = [_lexeme(collection_id, term) for term in terms]
-    if tx.dialect.name == "sqlite":
-        asked = " OR ".join(f'"{lexeme}"' for lexeme in lexemes)
-    else:
-        asked = " | ".join(map(_quoted, lexemes))
-    found = tx.execute(_BEST[tx.dialect.name], {"any": asked, "limit": limit}).scalars()
-    return np.sort(np.fromiter(found, dtype=np.int64))
+    if tx.dialect.name == "postgresql":
+        asked = {"any": " | ".join(map(_quoted, lexemes)), "limit": LOOKED_AT["postgresql"]}
+        ids = np.fromiter(tx.execute(_ANY, asked).scalars(), dtype=np.int64)
+        return ids if within is None else ids[np.isin(ids, within)]
+    any_of = " OR ".join(f'"{lexeme}"' for lexeme in lexemes)
+    if within is None:
+        found = tx.execute(_BEST, {"any": any_of, "limit": limit}).scalars()
+        return np.fromiter(found, dtype=np.int64)
+    rows = np.array(tx.execute(_RANKED, {"any": any_of}).all(), dtype=np.float64).reshape(-1, 2)
+    ids = rows[:, 0].astype(np.int64)
+    allowed = np.isin(ids, within)
+    order = np.argsort(rows[allowed, 1], kind="stable")[:limit]
+    return ids[allowed][order]
 
 
 def _lexeme(collection_id: int, term: str) -> str:

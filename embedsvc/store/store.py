@@ -689,9 +689,23 @@ class Store:
         """How many chunks of the collection hold each term."""
         return await self._db.read(lambda tx: lexical.holding(tx, collection_id, terms))
 
-    async def best_by_words(self, collection_id: int, terms: Sequence[str], limit: int) -> Ids:
-        """Ids of up to `limit` chunks that hold one of the terms, ascending: on SQLite the best."""
-        return await self._db.read(lambda tx: lexical.best(tx, collection_id, terms, limit))
+    @property
+    def full_text(self) -> str:
+        """What indexes the words."""
+        return "fts5" if self._db.is_sqlite else "gin"
+
+    @property
+    def looked_at(self) -> int:
+        """About how many chunks should hold the terms that `best_by_words` is given."""
+        return lexical.LOOKED_AT["sqlite" if self._db.is_sqlite else "postgresql"]
+
+    async def best_by_words(
+        self, collection_id: int, terms: Sequence[str], limit: int, within: Ids | None
+    ) -> Ids:
+        """Ids of chunks that hold one of the terms: on SQLite the `limit` best of them."""
+        return await self._db.read(
+            lambda tx: lexical.best(tx, collection_id, terms, limit, within)
+        )
 
     async def bags(self, ids: Ids) -> tuple[Ids, list[bytes]]:
         """Those of the chunks that exist, ascending, and their packed bags of terms."""

@@ -95,7 +95,7 @@ def test_a_search_has_the_fields_of_the_contract(web: Any) -> None:
     found = web.search(query="red fox")
     assert set(found) == {"results", "plan", "degraded", "version", "took_ms", "usage"}
     assert found["plan"] | {} == {
-        "mode": "dense",
+        "mode": "hybrid",
         "index": "faiss",
         "strategy": "exact",
         "matched": 1,
@@ -118,6 +118,7 @@ def test_a_search_has_the_fields_of_the_contract(web: Any) -> None:
         (["metadata"], {"metadata"}),
         (["scores"], {"scores"}),
         (["vector"], {"vector"}),
+        (["highlight"], {"highlight"}),
         (["vector", "scores", "text", "metadata"], {"vector", "scores", "text", "metadata"}),
     ],
 )
@@ -132,7 +133,7 @@ def test_include_says_what_comes_with_a_result(
         again = web.search(vector=hit["vector"])["results"][0]
         assert again["score"] == pytest.approx(1, abs=1e-5)
     if "scores" in more:
-        assert hit["scores"] == {"dense": hit["score"]}
+        assert hit["scores"] == {"dense": 1.0, "lexical": pytest.approx(1, abs=1e-5)}
 
 
 def test_several_queries_have_a_list_of_results_each(web: Any) -> None:

@@ -1,0 +1,212 @@
+"""Why a document is where it is in a search, or is not there: its place at every stage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from embedsvc.core.filters import And, Filter
+from embedsvc.core.fusion import Ranking, Scores, ranked
+from embedsvc.core.lexical import held
+from embedsvc.core.model import Chunk, Collection, Document, Ids
+from embedsvc.services.collections import Collections
+from embedsvc.services.search import MOST_OFFSET, Found, Query, Search, Trace
+from embedsvc.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage made of a chunk. `rank` is None where the stage did not give it on."""
+
+    name: str
+    rank: int | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage and the document: its best rank and score there, and whether it got through."""
+
+    stage: str
+    passed: bool
+    detail: str
+    rank: int | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a document is in the results (`rank`, from 1), or which stage dropped it."""
+
+    document_id: str
+    chunk_id: int | None
+    rank: int | None
+    dropped_by: str | None
+    steps: Sequence[Step]
+    found: Found | None
+
+
+def stages(trace: Trace, chunk_id: int) -> list[Stage]:
+    """Rank and score of a chunk at every stage that the search had."""
+    scores = trace.scores(chunk_id)
+    found = []
+    if trace.found.dense is not None:
+        found.append(Stage("dense", _place(trace.found.by_dense, chunk_id), scores.dense))
+    if trace.found.lexical is not None:
+        found.append(Stage("lexical", _place(trace.found.by_lexical, chunk_id), scores.lexical))
+    if len(found) == 2:
+        found.append(_stage("fusion", trace.fused, chunk_id))
+    if trace.reranked is not None:
+        found.append(_stage("rerank", trace.reranked, chunk_id))
+    found.append(_stage("results", trace.last, chunk_id))
+    return found
+
+
+class Explain:
+    """Explains results."""
+
+    def __init__(self, store: Store, collections: Collections, search: Search) -> None:
+        self._store = store
+        self._collections = collections
+        self._search = search
+
+    async def explain(self, name: str, document_id: str, query: Query) -> Explanation:
+        """What became of a document in a search. Raises NotFound for one that does not exist."""
+        collection = await self._collections.get(name)
+        document, chunks = await self._store.document(name, document_id, text=False, chunks=True)
+        steps = [_indexed(document, chunks)]
+        if not steps[-1].passed:
+            return Explanation(document_id, None, None, "not_indexed", steps, None)
+        ids = np.array([chunk.id for chunk in chunks], dtype=np.int64)
+        if query.where is not None:
+            step, ids = await self._filtered(collection, query.where, ids)
+            steps.append(step)
+            if not step.passed:
+                return Explanation(document_id, None, None, "filter", steps, None)
+        found = await self._search.search(name, [query])
+        trace = found.traces[0]
+        steps += await self._candidates(collection, query, trace, ids)
+        steps += _ordered(query, trace, ids)
+        dropped = next((step.stage for step in steps if not step.passed), None)
+        best = _best(trace.last, ids)
+        return Explanation(
+            document_id,
+            int(ids[0]) if best is None else int(trace.last.ids[best]),
+            None if dropped or best is None else best + 1,
+            dropped,
+            steps,
+            found,
+        )
+
+    async def _filtered(self, collection: Collection, where: Filter, ids: Ids) -> tuple[Step, Ids]:
+        """Whether the filter lets a chunk through; else which of its conditions do not hold."""
+        passed = np.intersect1d(ids, await self._search.matching(collection, where))
+        if len(passed):
+            told = f"{len(passed)} of its {len(ids)} chunks match the filter"
+            return Step("filter", True, told), passed
+        parts = list(where.parts) if isinstance(where, And) else [where]
+        failed = [
+            number
+            for number, part in enumerate(parts, start=1)
+            if not np.isin(ids, await self._search.matching(collection, part)).any()
+        ]
+        which = f"condition {', '.join(map(str, failed))} of {len(parts)} does not hold"
+        told = "no chunk of it matches the filter" + (f": {which}" if len(parts) > 1 else "")
+        return Step("filter", False, told), passed
+
+    async def _candidates(
+        self, collection: Collection, query: Query, trace: Trace, ids: Ids
+    ) -> list[Step]:
+        """The document at each of the first stages, however deep it is, and in their union."""
+        deep = await self._search.deep(collection, trace.wanted, MOST_OFFSET)
+        steps = []
+        if deep.dense is not None:
+            steps.append(_first("dense", deep.ids, deep.dense, deep.by_dense, ids))
+        if deep.lexical is not None:
+            step = _first("lexical", deep.ids, deep.lexical, deep.by_lexical, ids)
+            steps.append(replace(step, detail=await self._words(trace, ids, step.detail)))
+        there = int(np.isin(ids, trace.found.ids).sum())
+        count = len(trace.found.ids)
+        told = f"among the {count} candidates" if there else f"outside the {count} candidates"
+        steps.append(Step("candidates", bool(there), told))
+        return steps
+
+    async def _words(self, trace: Trace, ids: Ids, told: str) -> str:
+        words = trace.wanted.words
+        if words is None:
+            return told
+        _, bags = await self._store.bags(ids)
+        have = {term for packed in bags for term in held(words.terms, packed)}
+        missing = [term for term in words.terms if term not in have]
+        return f"{told}; holds {_listed(sorted(have))}; lacks {_listed(missing)}"
+
+
+def _indexed(document: Document, chunks: Sequence[Chunk]) -> Step:
+    if chunks:
+        again = ""
+        if document.status != "indexed":
+            again = f"; its new version is {document.status}"
+        return Step("indexed", True, f"{len(chunks)} chunks are indexed{again}")
+    why = f": {document.error}" if document.error else ""
+    return Step("not_indexed", False, f"the document is {document.status}{why}")
+
+
+def _first(name: str, all_ids: Ids, scores: Scores, order: Ids, ids: Ids) -> Step:
+    """Rank and score of the document's best chunk at one of the first stages."""
+    theirs = np.isin(all_ids, ids)
+    score = float(np.nanmax(scores[theirs])) if theirs.any() else None
+    places = np.flatnonzero(np.isin(order, ids))
+    if len(places):
+        rank = int(places[0]) + 1
+        return Step(name, True, f"rank {rank}", rank, score)
+    return Step(name, True, f"not among the first {len(order)}", None, score)
+
+
+def _ordered(query: Query, trace: Trace, ids: Ids) -> list[Step]:
+    """The document at the stages after the candidates, up to the one that dropped it."""
+    orders: list[tuple[str, Ranking | None, str]] = [
+        ("fusion", trace.fused, "the scores of both stages are one"),
+        ("rerank", trace.reranked, "the reranker reads only the first"),
+        ("min_score", trace.above, f"below min_score {query.min_score}"),
+        ("per_document", trace.narrowed, "other chunks or this document itself are left out"),
+        ("diversity", trace.spread, "it says too much of what others say"),
+    ]
+    steps: list[Step] = []
+    before: Ranking | None = None
+    for name, order, why in orders:
+        if order is None or (before is not None and order is before):
+            continue
+        best = _best(order, ids)
+        if best is None:
+            score = (
+                None
+                if before is None or (at := _best(before, ids)) is None
+                else float(before.scores[at])
+            )
+            return [*steps, Step(name, False, why, None, score)]
+        steps.append(Step(name, True, f"rank {best + 1}", best + 1, float(order.scores[best])))
+        before = order
+    best = _best(trace.last, ids)
+    assert best is not None
+    on_page = query.offset <= best < query.end
+    told = f"the page holds ranks {query.offset + 1} to {query.end}"
+    score = float(trace.last.scores[best])
+    return [*steps, Step("limit", on_page, told, best + 1, score)]
+
+
+def _best(order: Ranking, ids: Ids) -> int | None:
+    """The place of the first of these chunks, from 0."""
+    places = np.flatnonzero(np.isin(order.ids, ids))
+    return int(places[0]) if len(places) else None
+
+
+def _place(order: Ids, chunk_id: int) -> int | None:
+    return ranked(order, np.arange(len(order), 0, -1)).rank(chunk_id)
+
+
+def _stage(name: str, order: Ranking, chunk_id: int) -> Stage:
+    return Stage(name, order.rank(chunk_id), order.score(chunk_id))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words) if words else "none"
