@@ -3,12 +3,13 @@
     .venv/bin/python benchmarks/quality.py
     .venv/bin/python benchmarks/quality.py --sets xquad/en --limit 20
 
-Two ways of indexing, both searched densely for 10 documents over REST:
+Two ways of indexing, both searched for 10 documents over REST:
 
-- one vector: "title text" as one string, chunking "none", so the model reads the first 256 tokens.
-  This is how the published figures were computed, and the figure must be met.
+- one vector: "title text" as one string, chunking "none", so the model reads the first 256 tokens,
+  searched densely. This is how the published figures were computed, and the figure must be met.
 - chunks: documents with title and text, default chunking, the best chunk of each document
-  ("per_document": 1). Must be at least the published figure.
+  ("per_document": 1), in every mode. Dense must be at least the published figure; LEAST has what
+  lexical and hybrid must reach.
 
 nDCG@10 is averaged over all judged queries, and compared with ir-measures where that is installed.
 With --limit only the first documents are indexed, and only queries that they answer are asked; the
@@ -52,6 +53,19 @@ PUBLISHED = {
     "xquad/en": Published(0.944, 0.003),
     "xquad/de": Published(0.7032, None),
     "xquad/es": Published(0.6323, None),
+    "clapnq": Published(0.0, None),
+}
+LEAST = {
+    ("scifact", "lexical"): 0.665,
+    ("scifact", "hybrid"): 0.70,
+    ("xquad/de", "lexical"): 0.90,
+    ("xquad/es", "lexical"): 0.90,
+}
+FUSIONS: dict[str, dict[str, Any]] = {
+    "dense": {"mode": "dense"},
+    "lexical": {"mode": "lexical"},
+    "hybrid": {"mode": "hybrid"},
+    "hybrid, reciprocal ranks": {"mode": "hybrid", "fusion": {"method": "rrf"}},
 }
 
 
@@ -76,29 +90,33 @@ def read_evaluation(name: str, limit: int) -> Evaluation:
     return Evaluation(name, texts, documents, asked, qrels)
 
 
-def evaluate(api: Api, one: Evaluation, way: str) -> dict[str, Any]:
-    """Index and search in one way; the score and how it came about."""
+def evaluate(api: Api, one: Evaluation, way: str) -> list[dict[str, Any]]:
+    """Index in one way and search in the modes that go with it; the scores."""
     chunked = way == "chunks"
     collection = f"{one.name.replace('/', '-')}-{way}"
     api.create(collection, None if chunked else ONE_VECTOR)
     documents = one.documents if chunked else one.texts
     index_s = timed(lambda: api.add(collection, documents))
-    options = {"per_document": 1} if chunked else {}
-    rankings = api.rankings(
-        collection, list(one.queries.values()), limit=K, mode="dense", **options
-    )
-    found = dict(zip(one.queries, rankings, strict=True))
-    score = statistics.fmean(ndcg(found[i], one.qrels[i], K) for i in found)
-    return {
-        "set": one.name,
-        "way": way,
-        "documents": len(documents),
-        "chunks": api.call("GET", f"/v1/collections/{collection}")["chunks"],
-        "queries": len(found),
-        "ndcg_at_10": score,
-        "ir_measures": by_ir_measures(found, one.qrels),
-        "documents_per_s": len(documents) / index_s,
-    }
+    rows = []
+    for mode in FUSIONS if chunked else ["dense"]:
+        options = FUSIONS[mode] | ({"per_document": 1} if chunked else {})
+        rankings = api.rankings(collection, list(one.queries.values()), limit=K, **options)
+        found = dict(zip(one.queries, rankings, strict=True))
+        rows.append(
+            {
+                "set": one.name,
+                "way": way,
+                "mode": mode,
+                "documents": len(documents),
+                "chunks": api.call("GET", f"/v1/collections/{collection}")["chunks"],
+                "queries": len(found),
+                "ndcg_at_10": statistics.fmean(ndcg(found[i], one.qrels[i], K) for i in found),
+                "ir_measures": by_ir_measures(found, one.qrels),
+                "documents_per_s": len(documents) / index_s,
+            }
+        )
+        print(f"{one.name}, {way}, {mode}: {rows[-1]['ndcg_at_10']:.4f}", flush=True)
+    return rows
 
 
 def by_ir_measures(
@@ -117,10 +135,12 @@ def by_ir_measures(
 
 def targets_of(row: Mapping[str, Any]) -> list[Target]:
     """What a row of a whole set is to reach."""
+    name = f"{row['set']}, {row['way']}, {row['mode']}, nDCG@10"
+    if (least := LEAST.get((row["set"], row["mode"]))) is not None:
+        return [Target(name, row["ndcg_at_10"], least=least)]
     published = PUBLISHED.get(row["set"])
-    if published is None or published.tolerance is None:
+    if published is None or published.tolerance is None or row["mode"] != "dense":
         return []
-    name = f"{row['set']}, {row['way']}, nDCG@10"
     if row["way"] == "chunks":
         return [Target(name, row["ndcg_at_10"], least=published.value)]
     low, high = published.value - published.tolerance, published.value + published.tolerance
@@ -135,25 +155,25 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
         other = row["ir_measures"]
         shown.append(
             [
-                f"{row['set']}, {row['way']}",
+                f"{row['set']}, {row['way']}, {row['mode']}",
                 row["documents"],
                 row["chunks"],
                 row["queries"],
                 f"{row['ndcg_at_10']:.4f}",
-                "-" if published is None else published.value,
+                (published and published.value) or "-",
                 "-" if other is None else f"{other:.4f}",
                 f"{row['documents_per_s']:.1f}",
             ]
         )
     header = ["set", "documents", "chunks", "queries", "nDCG@10", "published", "ir-measures", "d/s"]
-    print_table(header, shown, "nDCG@10, dense")
+    print_table(header, shown, "nDCG@10")
 
 
 def ways_of(name: str) -> Sequence[str]:
-    """Both ways; one vector alone for the sets that are only for information."""
+    """Both ways; chunks alone for the sets whose published figures are only for information."""
     published = PUBLISHED.get(name)
     informative = published is not None and published.tolerance is None
-    return ["one-vector"] if informative else ["one-vector", "chunks"]
+    return ["chunks"] if informative else ["one-vector", "chunks"]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -176,8 +196,7 @@ def main() -> None:
         for name in names:
             one = read_evaluation(name, arguments.limit)
             for way in ways_of(name):
-                rows.append(evaluate(api, one, way))
-                print(f"{name}, {way}: {rows[-1]['ndcg_at_10']:.4f}", flush=True)
+                rows += evaluate(api, one, way)
     whole = not arguments.limit and set(names) == set(PUBLISHED)
     targets = [] if arguments.limit else [target for row in rows for target in targets_of(row)]
     show(rows)
