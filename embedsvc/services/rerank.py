@@ -16,7 +16,7 @@ from embedsvc.core.batching import batches
 from embedsvc.core.fitting import fit
 from embedsvc.core.spec import Spec, parse_spec
 from embedsvc.core.tokens import approximate_starts
-from embedsvc.errors import InvalidInput, ProviderError, TooLarge, UnknownProvider
+from embedsvc.errors import InvalidInput, ProviderWrong, TooLarge, UnknownProvider
 from embedsvc.ports import Reranker
 from embedsvc.services.backends import QUERY_SECONDS
 from embedsvc.services.embed import Embed
@@ -180,15 +180,15 @@ def _cut(text: str, most_tokens: int) -> str:
 
 
 def _checked(reranker: Reranker, scores: NDArray[np.floating], count: int) -> NDArray[np.float64]:
-    """Scores as they are promised. Raises ProviderError for what cannot be right."""
+    """Scores as they are promised. Raises ProviderWrong for what cannot be right."""
     found = np.asarray(scores, dtype=np.float64)
     if found.shape != (count,):
-        raise ProviderError(
+        raise ProviderWrong(
             f"a wrong answer from {reranker.name}: {found.size} scores for {count} texts"
         )
     wrong = ~((found >= -_SLACK) & (found <= 1 + _SLACK))  # NaN is wrong too
     if wrong.any():
-        raise ProviderError(
+        raise ProviderWrong(
             f"a wrong answer from {reranker.name}: a relevance of {found[wrong][0]}, which is not "
             "from 0 to 1"
         )
