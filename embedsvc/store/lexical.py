@@ -16,7 +16,7 @@ from embedsvc.core.model import Ids
 MOST_HELD = 20_001
 """PostgreSQL counts the chunks that hold a term only so far: it has to look at each."""
 
-LOOKED_AT = {"sqlite": 20_000, "postgresql": 5_000}
+LOOKED_AT = {"sqlite": 10_000, "postgresql": 5_000}
 """About how many chunks are looked at for one query: the rarest of its words choose them."""
 
 _TABLES = {
