@@ -18,7 +18,8 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 
 from embedsvc import __version__, plugins
-from embedsvc.api import ask, collections, documents, search, service, usage
+from embedsvc.api import ask, collections, documents, insight, search, service, usage
+from embedsvc.api import evaluations as evaluating
 from embedsvc.api import rerank as reranking
 from embedsvc.api.errors import on_http, on_own, on_unexpected
 from embedsvc.api.metrics import measured
@@ -38,22 +39,29 @@ from embedsvc.ports import (
 from embedsvc.services.ask import Ask
 from embedsvc.services.backends import CreateBackend
 from embedsvc.services.collections import Collections
+from embedsvc.services.copies import Copies
+from embedsvc.services.duplicates import DuplicateFinder
 from embedsvc.services.embed import Embed
 from embedsvc.services.embedding import Embedders
+from embedsvc.services.evaluation import Evaluate
 from embedsvc.services.explain import Explain
 from embedsvc.services.files import Files
 from embedsvc.services.indexing import PAGE, Replicas
 from embedsvc.services.ingest import Ingest
+from embedsvc.services.judging import Judging
 from embedsvc.services.models import About, Models, licence_of
 from embedsvc.services.rerank import COSINE, Rerank
 from embedsvc.services.retrying import Retrying
 from embedsvc.services.search import Search
 from embedsvc.services.service import Service
+from embedsvc.services.topics import TopicFinder
 from embedsvc.services.usage import Meter, read_prices
 from embedsvc.services.verify import Verify
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database
+from embedsvc.store.evaluations import Evaluations
 from embedsvc.store.migrations import ensure_current
+from embedsvc.store.reading import Reading
 from embedsvc.store.store import Store
 
 ROUTES = [
@@ -66,6 +74,8 @@ ROUTES = [
     *embeddings.ROUTES,
     *models.ROUTES,
     *reranking.ROUTES,
+    *insight.ROUTES,
+    *evaluating.ROUTES,
 ]
 
 
@@ -114,6 +124,7 @@ def _connect(
         return engine(name, dimensions, settings.home / "index" / name, on_step)
 
     store = Store(database)
+    reading = Reading(database)
     retrying = Retrying(settings.provider_timeout, settings.provider_deadline)
     meter = Meter(store, read_prices(settings.prices))
     embedders = Embedders(store, create or partial(create_backend, settings), retrying, meter)
@@ -131,6 +142,9 @@ def _connect(
     embed = Embed(embedders, settings.embedding)
     rerank = Rerank(embed, partial(create_reranker, settings), retrying, settings.rerank)
     found = Search(store, named, embedders, replicas, rerank)
+    judged = Evaluations(database)
+    judging = Judging(judged, store, named)
+    copies = Copies(store, named, ingest, settings.max_documents)
     return Service(
         settings=settings,
         database=database,
@@ -147,6 +161,10 @@ def _connect(
         rerank=rerank,
         models=Models(settings, store, embedders, partial(about, settings)),
         verify=Verify(store, named, replicas),
+        duplicates=DuplicateFinder(reading, named),
+        topics=TopicFinder(reading, named),
+        judging=judging,
+        evaluate=Evaluate(judged, store, named, embedders, found, copies, judging),
     )
 
 

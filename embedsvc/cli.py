@@ -2,37 +2,39 @@
 process that works directly on the same data.
 """
 
-import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
-from embedsvc import __version__
+from embedsvc import __version__, cli_eval, cli_insight
 from embedsvc.errors import EmbedsvcError, InvalidInput
-from embedsvc.settings import Settings, read_settings
+from embedsvc.settings import read_settings
+from embedsvc.terminal import (
+    BATCH_DOCUMENTS,
+    Json,
+    batches,
+    filter_option,
+    folder,
+    home_option,
+    json_option,
+    lines_of,
+    progress,
+    say,
+    settings_of,
+    where,
+    with_client,
+)
 
-BATCH_DOCUMENTS = 64
-BATCH_BYTES = 4_000_000
 _SUFFIXES = {".txt", ".text", ".md", ".markdown", ".rst"}
-
-Json = dict[str, Any]
-
-
-def _folder(_context: click.Context, _option: click.Parameter, given: str | None) -> Path | None:
-    if given == "":
-        raise click.BadParameter("it is empty; name a folder")
-    return None if given is None else Path(given)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="embedsvc")
-@click.option("--home", callback=_folder, help="Folder of database and snapshots.")
+@click.option("--home", callback=folder, help="Folder of database and snapshots.")
 @click.option("--server", help="Address of a running service, such as http://127.0.0.1:8000.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON answer of the service.")
 @click.pass_context
@@ -41,14 +43,10 @@ def cli(context: click.Context, home: Path | None, server: str | None, as_json: 
     context.obj = {"home": home, "server": server, "json": as_json}
 
 
-_home = click.option("--home", "home_", callback=_folder, hidden=True)
-_json = click.option("--json", "json_", is_flag=True, help="Print the JSON answer.")
-
-
 @cli.command()
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 for a free one.  [default: 8000]")
-@click.option("--home", "home_", callback=_folder, help="Folder of all data.")
+@click.option("--home", "home_", callback=folder, help="Folder of all data.")
 @click.pass_obj
 def serve(options: Json, host: str | None, port: int | None, home_: Path | None) -> None:
     """Serve the REST API."""
@@ -58,7 +56,7 @@ def serve(options: Json, host: str | None, port: int | None, home_: Path | None)
 
 
 @cli.command()
-@_home
+@home_option
 @click.pass_obj
 def migrate(options: Json, home_: Path | None) -> None:
     """Bring the database to the schema of this version."""
@@ -66,20 +64,20 @@ def migrate(options: Json, home_: Path | None) -> None:
     from embedsvc.store.migrations import HEAD
     from embedsvc.store.migrations import migrate as upgrade
 
-    settings = _settings(options, home_)
+    settings = settings_of(options, home_)
     database = Database(settings.url, synchronous=settings.synchronous)
     try:
         before = upgrade(database, settings.shipped / "alembic")
     finally:
         database.close()
-    _say(f"database at revision {HEAD}" + ("" if before == HEAD else f" (was {before or 'new'})"))
+    say(f"database at revision {HEAD}" + ("" if before == HEAD else f" (was {before or 'new'})"))
 
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("-c", "--collection", default="default", show_default=True)
-@_home
-@_json
+@home_option
+@json_option
 @click.pass_obj
 def add(
     options: Json, paths: tuple[Path, ...], collection: str, home_: Path | None, json_: bool
@@ -96,15 +94,15 @@ def add(
 
     async def work(client: Any) -> list[Json]:
         outcomes: list[Json] = []
-        with _progress(len(documents), quiet=json_ or options["json"]) as advance:
-            for batch in _batches(documents):
+        with progress(len(documents), quiet=json_ or options["json"]) as advance:
+            for batch in batches(documents):
                 outcomes += (await client.add(collection, batch))["documents"]
                 advance(len(batch))
         return outcomes
 
-    outcomes = _with_client(options, home_, work)
+    outcomes = with_client(options, home_, work)
     if json_ or options["json"]:
-        _say(json.dumps({"documents": outcomes}))
+        say(json.dumps({"documents": outcomes}))
     else:
         _summary(collection, outcomes)
     if any(outcome["status"] == "failed" for outcome in outcomes):
@@ -115,65 +113,93 @@ def add(
 @click.argument("query")
 @click.option("-c", "--collection", default="default", show_default=True)
 @click.option("-n", "--limit", default=5, show_default=True)
-@click.option("-f", "--filter", "filter_", help='A filter as JSON: {"year":{"$gte":2020}}.')
-@_home
-@_json
+@filter_option
+@click.option("--mode", type=click.Choice(["hybrid", "dense", "lexical"]), help="[default: hybrid]")
+@click.option("--rerank", help="A reranker, provider:model; `true` for that of the settings.")
+@click.option("--explain", metavar="DOCUMENT", help="Show why DOCUMENT is found, or is not.")
+@home_option
+@json_option
 @click.pass_obj
 def search(
     options: Json,
     query: str,
     collection: str,
     limit: int,
-    filter_: str | None,
+    filters: tuple[str, ...],
+    mode: str | None,
+    rerank: str | None,
+    explain: str | None,
     home_: Path | None,
     json_: bool,
 ) -> None:
-    """Find the chunks nearest in meaning to QUERY."""
-    more = {} if filter_ is None else {"filter": _decoded(filter_, "--filter")}
-    found = _with_client(
-        options, home_, lambda client: client.search(collection, query, limit=limit, **more)
-    )
+    """Find the chunks that fit QUERY best, by meaning and by words."""
+    reranker = True if rerank == "true" else rerank
+    asked = {"limit": limit, "filter": where(filters), "mode": mode, "rerank": reranker}
+    body = {name: value for name, value in asked.items() if value is not None}
+
+    async def work(client: Any) -> Json:
+        if explain is not None:
+            return await client.explain(collection, query, explain, **body)
+        return await client.search(collection, query, **body)
+
+    found = with_client(options, home_, work)
     if json_ or options["json"]:
-        _say(json.dumps(found))
-        return
+        say(json.dumps(found))
+    elif explain is not None:
+        _show_explanation(found)
+    else:
+        _show_hits(found)
+
+
+def _show_explanation(found: Json) -> None:
+    told = f"rank {found['rank']}" if found["found"] else f"dropped by {found['dropped_by']}"
+    click.secho(f"{found['document_id']}: {told}", bold=True)
+    for stage in found["stages"]:
+        score = "" if stage["score"] is None else f"{stage['score']:.3f}"
+        say(f"  {stage['stage']:<12} {score:>6}  {stage['detail']}")
+
+
+def _show_hits(found: Json) -> None:
+    for reason in found["degraded"]:
+        click.secho(reason, fg="yellow", err=True)
     for number, hit in enumerate(found["results"], start=1):
         click.secho(f"{number}. {hit['document_id']}", bold=True, nl=False)
-        _say(f"  {hit['score']:.3f}  {hit['start']}-{hit['end']}")
-        _say(f"   {_short(hit['text'])}")
+        say(f"  {hit['score']:.3f}  {hit['start']}-{hit['end']}")
+        say(f"   {_short(hit['text'])}")
     if not found["results"]:
-        _say("nothing found")
+        say("nothing found")
 
 
 @cli.command()
 @click.argument("question")
 @click.option("-c", "--collection", default="default", show_default=True)
-@_home
-@_json
+@home_option
+@json_option
 @click.pass_obj
 def ask(options: Json, question: str, collection: str, home_: Path | None, json_: bool) -> None:
     """Answer QUESTION from the documents, with checked citations."""
-    found = _with_client(options, home_, lambda client: client.ask(collection, question))
+    found = with_client(options, home_, lambda client: client.ask(collection, question))
     if json_ or options["json"]:
-        _say(json.dumps(found))
+        say(json.dumps(found))
         return
-    _say(found["answer"])
+    say(found["answer"])
     for citation in found["citations"]:
         place = f"{citation['document_id']} {citation['start']}-{citation['end']}"
-        _say(f"  [{citation['marker']}] {place}  {citation['status']}")
+        say(f"  [{citation['marker']}] {place}  {citation['status']}")
 
 
 @cli.command()
-@_home
-@_json
+@home_option
+@json_option
 @click.pass_obj
 def collections(options: Json, home_: Path | None, json_: bool) -> None:
     """List the collections."""
-    found = _with_client(options, home_, lambda client: client.collections())
+    found = with_client(options, home_, lambda client: client.collections())
     if json_ or options["json"]:
-        _say(json.dumps({"collections": found}))
+        say(json.dumps({"collections": found}))
         return
     for one in found:
-        _say(
+        say(
             f"{one['name']:<24} {one['documents']:>8} documents {one['chunks']:>9} chunks  "
             f"{one['embedding']}"
         )
@@ -187,7 +213,7 @@ def collections(options: Json, home_: Path | None, json_: bool) -> None:
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a .npy file."
 )
-@_home
+@home_option
 @click.pass_obj
 def embed(
     options: Json,
@@ -209,7 +235,7 @@ def embed(
 
     async def work(client: Any) -> list[Json]:
         rows: list[Json] = []
-        with _progress(len(wanted), quiet=options["json"]) as advance:
+        with progress(len(wanted), quiet=options["json"]) as advance:
             for at in range(0, len(wanted), BATCH_DOCUMENTS):
                 batch = wanted[at : at + BATCH_DOCUMENTS]
                 found = await client.embed(batch, **asked)
@@ -221,28 +247,28 @@ def embed(
                 advance(len(batch))
         return rows
 
-    rows = _with_client(options, home_, work)
+    rows = with_client(options, home_, work)
     if output is not None:
         import numpy as np
 
         vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
         with output.open("wb") as stream:
             np.save(stream, vectors)
-        _say(f"{output}: {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions")
+        say(f"{output}: {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions")
         return
     for text, row in zip(wanted, rows, strict=True):
-        _say(json.dumps({"text": text, "embedding": row["embedding"]}, ensure_ascii=False))
+        say(json.dumps({"text": text, "embedding": row["embedding"]}, ensure_ascii=False))
 
 
 @cli.command()
-@_home
-@_json
+@home_option
+@json_option
 @click.pass_obj
 def models(options: Json, home_: Path | None, json_: bool) -> None:
     """List the models in use: dimensions, licence, and where their texts go."""
-    found = _with_client(options, home_, lambda client: client.models())
+    found = with_client(options, home_, lambda client: client.models())
     if json_ or options["json"]:
-        _say(json.dumps({"models": found}))
+        say(json.dumps({"models": found}))
         return
     for one in found:
         size = f"{one['dimensions']} dimensions" if one.get("dimensions") else ""
@@ -251,28 +277,28 @@ def models(options: Json, home_: Path | None, json_: bool) -> None:
         told = "  ".join(
             part for part in (one.get("type", ""), size, one.get("licence") or "", place) if part
         )
-        _say(f"{one['id']:<40} {told}")
+        say(f"{one['id']:<40} {told}")
 
 
 @cli.command()
 @click.option("--by", default="collection,model", show_default=True, help="day, collection, model")
-@_home
-@_json
+@home_option
+@json_option
 @click.pass_obj
 def usage(options: Json, by: str, home_: Path | None, json_: bool) -> None:
     """Show what was embedded and what it cost."""
-    found = _with_client(options, home_, lambda client: client.usage(by))
+    found = with_client(options, home_, lambda client: client.usage(by))
     if json_ or options["json"]:
-        _say(json.dumps(found))
+        say(json.dumps(found))
         return
     for line in found["usage"]:
         names = " ".join(line.get(word) or "-" for word in by.split(","))
         cost = "price unknown" if line["cost_usd"] is None else f"${line['cost_usd']:.4f}"
         if line["unpriced_tokens"] and line["cost_usd"] is not None:
             cost += f" + {line['unpriced_tokens']} tokens without a price"
-        _say(f"{names:<40} {line['texts']:>9} texts {line['tokens']:>11} tokens  {cost}")
+        say(f"{names:<40} {line['texts']:>9} texts {line['tokens']:>11} tokens  {cost}")
     if not found["usage"]:
-        _say("nothing embedded yet")
+        say("nothing embedded yet")
 
 
 def _input_lines() -> list[str]:
@@ -281,8 +307,8 @@ def _input_lines() -> list[str]:
 
 @cli.command()
 @click.argument("names", nargs=-1)
-@_home
-@_json
+@home_option
+@json_option
 @click.pass_obj
 def verify(options: Json, names: tuple[str, ...], home_: Path | None, json_: bool) -> None:
     """Compare index and SQL, id by id and vector by vector; all collections if none is named."""
@@ -291,8 +317,8 @@ def verify(options: Json, names: tuple[str, ...], home_: Path | None, json_: boo
 
 @cli.command()
 @click.argument("names", nargs=-1)
-@_home
-@_json
+@home_option
+@json_option
 @click.pass_obj
 def rebuild(options: Json, names: tuple[str, ...], home_: Path | None, json_: bool) -> None:
     """Build indexes anew from SQL; those of all collections if none is named."""
@@ -304,16 +330,16 @@ def _check_indexes(
 ) -> None:
     async def work(client: Any) -> list[Json]:
         wanted = names or [one["name"] for one in await client.collections()]
-        with _progress(len(wanted), quiet=json_ or options["json"]) as advance:
+        with progress(len(wanted), quiet=json_ or options["json"]) as advance:
             found = []
             for name in wanted:
                 found.append(await getattr(client, verb)(name))
                 advance(1)
             return found
 
-    reports = _with_client(options, home_, work)
+    reports = with_client(options, home_, work)
     if json_ or options["json"]:
-        _say(json.dumps({"collections": reports}))
+        say(json.dumps({"collections": reports}))
     else:
         for report in reports:
             faults = {
@@ -322,58 +348,9 @@ def _check_indexes(
                 if report[word]
             }
             told = ", ".join(f"{count} {word}" for word, count in faults.items()) or "ok"
-            _say(f"{report['collection']:<24} {report['chunks']:>9} chunks  {told}")
+            say(f"{report['collection']:<24} {report['chunks']:>9} chunks  {told}")
     if not all(report["ok"] for report in reports):
         raise SystemExit(2)
-
-
-# -- how a command reaches the data ---------------------------------------------------------------
-
-
-def _settings(options: Json, home_: Path | None) -> Settings:
-    return read_settings(home=home_ or options["home"])
-
-
-def _with_client(options: Json, home_: Path | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        async with _client(options["server"], _settings(options, home_)) as client:
-            return await work(client)
-
-    try:
-        return asyncio.run(run())
-    except BaseExceptionGroup as group:  # the application inside this process wraps what it meets
-        ours = group.subgroup(EmbedsvcError)
-        if ours is None:
-            raise
-        raise next(_leaves(ours)) from None
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
-
-
-@asynccontextmanager
-async def _client(server: str | None, settings: Settings) -> AsyncIterator[Any]:
-    """A client of the named or the running service, else of one inside this process."""
-    from embedsvc.client.client import Client
-    from embedsvc.home import running
-
-    url = server or running(settings.home)
-    if url is not None:
-        async with Client.connect(url) as client:
-            yield client
-        return
-    from embedsvc.app import build_service, create_app
-    from embedsvc.logs import configure
-
-    configure("error")
-    application = create_app(build_service(settings), warm=False)
-    async with application.lifespan(), Client.inside(application) as client:
-        yield client
 
 
 # -- documents from paths -------------------------------------------------------------------------
@@ -387,7 +364,7 @@ def _documents(paths: Iterable[Path]) -> Iterator[Json]:
     for path in paths:
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             if file.suffix == ".jsonl":
-                yield from _lines(file)
+                yield from lines_of(file)
             elif file.suffix.lower() in _SUFFIXES:
                 try:
                     loaded = loader.load(file.read_bytes())
@@ -404,46 +381,7 @@ def _documents(paths: Iterable[Path]) -> Iterator[Json]:
                 )
 
 
-def _lines(file: Path) -> Iterator[Json]:
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            found = _decoded(line, f"{file}, line {number}")
-            if not isinstance(found, dict):
-                raise InvalidInput(f"{file}, line {number}: not a JSON object")
-            if "_id" in found:  # the layout of BEIR
-                found["id"] = found.pop("_id")
-            yield found
-
-
-def _decoded(raw: bytes | str, place: str) -> Any:
-    """Strict JSON: no NaN, no half of a surrogate pair, nothing nested without end."""
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidInput(f"{place}: not JSON: {error}") from error
-
-
-def _batches(documents: list[Json]) -> Iterator[list[Json]]:
-    batch: list[Json] = []
-    size = 0
-    for document in documents:
-        weight = len(str(document))
-        if batch and (len(batch) >= BATCH_DOCUMENTS or size + weight > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(document)
-        size += weight
-    if batch:
-        yield batch
-
-
 # -- what people see ------------------------------------------------------------------------------
-
-
-def _say(text: str) -> None:
-    click.echo(text)
 
 
 def _summary(collection: str, outcomes: list[Json]) -> None:
@@ -455,34 +393,13 @@ def _summary(collection: str, outcomes: list[Json]) -> None:
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     chunks = sum(outcome["chunks"] for outcome in outcomes)
     embedded = sum(outcome["embedded"] for outcome in outcomes)
-    _say(f"{collection}: {told}; {chunks} chunks, {embedded} embedded")
-
-
-class _progress:
-    """A progress bar on a terminal; nothing elsewhere."""
-
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._bar.start()
-        return lambda count: self._bar.advance(self._task, count)
-
-    def __exit__(self, *_error: object) -> None:
-        self._bar.stop()
+    say(f"{collection}: {told}; {chunks} chunks, {embedded} embedded")
 
 
 def _short(text: str, most: int = 200) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= most else flat[: most - 1] + "…"
+
+
+for _command in (*cli_eval.COMMANDS, *cli_insight.COMMANDS):
+    cli.add_command(_command)

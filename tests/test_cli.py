@@ -323,3 +323,27 @@ def test_a_damaged_lock_file_is_no_reason_to_stop(tmp_path: Path, content: str) 
         (tmp_path / "server.lock").write_text(content)
         found: Any = homes.running(tmp_path)
         assert found is None
+
+
+def test_a_search_is_filtered_by_keys_and_values_and_explained(
+    inside: Command, tmp_path: Path
+) -> None:
+    lines = [
+        {"id": "a", "text": "red fox", "metadata": {"year": 2020, "lang": "en"}},
+        {"id": "b", "text": "red cow", "metadata": {"year": 2021, "lang": "en"}},
+    ]
+    file = tmp_path / "some.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert inside("add", str(file)).returncode == 0
+
+    def found(*options: str) -> list[str]:
+        answer = json.loads(inside("search", "red", *options, "--json").stdout)
+        return sorted(hit["document_id"] for hit in answer["results"])
+
+    assert found("--mode", "lexical") == ["a", "b"]
+    assert found("-f", "year:2020") == ["a"]
+    assert found("-f", "lang:en", "-f", '{"year": {"$gt": 2020}}') == ["b"]
+    assert found("-f", "lang:de") == []
+    one_line(inside("search", "red", "-f", "year"), "--filter", "key:value")
+    shown = inside("search", "red", "--explain", "a", "-f", "year:2021").stdout
+    assert "a: dropped by filter" in shown

@@ -15,6 +15,9 @@ from litestar.params import QueryParameter
 from embedsvc.errors import Forbidden, InvalidInput, UnsupportedFormat
 
 _PLACE = re.compile(r"^(.*?)(?: - at `\$?(.*?)`)?$", re.DOTALL)
+_MARKS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}:]', re.DOTALL)
+_OUTERMOST = 3
+_DEEP = 200  # less than the decoder takes
 _LONGEST_SHOWN = 80
 
 
@@ -35,7 +38,12 @@ class StrictRequest(Request[Any, Any, Any]):
             detail = _explain(str(error), body)
             code = "invalid_filter" if detail.startswith("filter:") else None
             raise InvalidInput(detail, code=code) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except RecursionError as error:
+            place = _deepest(body)
+            is_filter = "filter" in place[:1] or place[:2] == ["queries", "filter"]
+            code = "invalid_filter" if is_filter else None
+            raise InvalidInput(f"{'.'.join(place)}: nested too deeply", code=code) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"the body is not JSON: {error}") from error
 
 
@@ -100,7 +108,7 @@ def _decoder(handler: HTTPRouteHandler) -> msgspec.json.Decoder[Any]:
 @cache
 def _query_names(handler: HTTPRouteHandler) -> frozenset[str]:
     return frozenset(
-        name
+        field.kwarg_definition.name or name
         for name, field in handler.parsed_fn_signature.parameters.items()
         if isinstance(field.kwarg_definition, QueryParameter)
     )
@@ -116,6 +124,25 @@ def _explain(message: str, body: bytes) -> str:
     if not place:
         return what
     return f"{place}: {what}{_shown(body, place)}"
+
+
+def _deepest(body: bytes) -> list[str]:
+    """The outermost keys on the way to where the body is nested too deeply."""
+    keys: list[str] = []
+    depth, text = 0, b""
+    for found in _MARKS.finditer(body):
+        mark = found.group()
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+        elif mark == b":" and depth <= _OUTERMOST:
+            keys[depth - 1 :] = [text[1:-1].decode(errors="replace")[:_LONGEST_SHOWN]]
+        else:
+            text = mark
+        if depth > _DEEP:
+            break
+    return keys or ["the body"]
 
 
 def _shown(body: bytes, place: str) -> str:

@@ -76,10 +76,25 @@ class Client:
         body = {"query": query, **options}
         return await self._call("POST", f"{_path(collection)}/search", json=body)
 
+    async def explain(
+        self, collection: str, query: str, document_id: str, **options: Any
+    ) -> dict[str, Any]:
+        """Why a document is where it is in a search, or which stage dropped it."""
+        body = {"query": query, "document_id": document_id, **options}
+        return await self._call("POST", f"{_path(collection)}/explain", json=body)
+
     async def ask(self, collection: str, question: str, **options: Any) -> dict[str, Any]:
         """An answer with checked citations."""
         body = {"question": question, **options}
         return await self._call("POST", f"{_path(collection)}/ask", json=body)
+
+    async def duplicates(self, collection: str, **options: Any) -> dict[str, Any]:
+        """Documents whose texts are the same, or nearly."""
+        return await self._call("POST", f"{_path(collection)}/duplicates", json=options)
+
+    async def topics(self, collection: str, **options: Any) -> dict[str, Any]:
+        """What the documents are about."""
+        return await self._call("POST", f"{_path(collection)}/topics", json=options)
 
     async def embed(self, texts: list[str], **options: Any) -> dict[str, Any]:
         """Vectors of texts, by the route of OpenAI's clients."""
@@ -102,13 +117,50 @@ class Client:
         """Build the index anew from SQL."""
         return await self._call("POST", f"{_path(collection)}/repair")
 
+    async def judge(
+        self, collection: str, query: str, document_id: str, relevance: int
+    ) -> dict[str, Any]:
+        """Say how well a document answers a query: 0 not at all, 3 fully."""
+        body = {"query": query, "document_id": document_id, "relevance": relevance}
+        return await self._call("POST", f"{_path(collection)}/judgements", json=body)
+
+    async def judgements(self, collection: str) -> list[dict[str, Any]]:
+        """All judgements of a collection."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self._call(
+                "GET", f"{_path(collection)}/judgements", params={"cursor": cursor}
+            )
+            found += page["judgements"]
+            cursor = page["next_cursor"]
+        return found
+
+    async def delete_judgement(self, collection: str, query: str, document_id: str) -> None:
+        """Delete a judgement."""
+        asked = {"query": query, "document_id": document_id}
+        await self._call("DELETE", f"{_path(collection)}/judgements", params=asked)
+
+    async def start_evaluation(self, collection: str, **options: Any) -> dict[str, Any]:
+        """Begin to compare configurations of search; ask for its id until it is done."""
+        body = {"collection": collection, **options}
+        return await self._call("POST", "/v1/evaluations", json=body)
+
+    async def evaluation(self, evaluation_id: str) -> dict[str, Any]:
+        """An evaluation, with its result when it is done."""
+        return await self._call("GET", f"/v1/evaluations/{quote(evaluation_id, safe='')}")
+
+    async def delete_evaluation(self, evaluation_id: str) -> None:
+        """Cancel an evaluation that is under way; delete one that has ended."""
+        await self._call("DELETE", f"/v1/evaluations/{quote(evaluation_id, safe='')}")
+
     async def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
             response = await self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise ServiceError(0, "unreachable", f"the service does not answer: {error}") from error
         if response.is_success:
-            found: dict[str, Any] = response.json()
+            found: dict[str, Any] = response.json() if response.content else {}
             return found
         raise _error(response)
 

@@ -12,15 +12,19 @@ from embedsvc import __version__
 from embedsvc.errors import EmbedsvcError
 from embedsvc.services.ask import Ask
 from embedsvc.services.collections import Collections
+from embedsvc.services.duplicates import DuplicateFinder
 from embedsvc.services.embed import Embed
 from embedsvc.services.embedding import Embedders
+from embedsvc.services.evaluation import Evaluate
 from embedsvc.services.explain import Explain
 from embedsvc.services.files import File, Files
 from embedsvc.services.indexing import Replicas
 from embedsvc.services.ingest import Ingest
+from embedsvc.services.judging import Judging
 from embedsvc.services.models import Models
 from embedsvc.services.rerank import Rerank
 from embedsvc.services.search import Search
+from embedsvc.services.topics import TopicFinder
 from embedsvc.services.verify import Verify
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database
@@ -65,6 +69,10 @@ class Service:
     rerank: Rerank
     models: Models
     verify: Verify
+    duplicates: DuplicateFinder
+    topics: TopicFinder
+    judging: Judging
+    evaluate: Evaluate
     readiness: Readiness = field(default_factory=Readiness)
     version: str = __version__
 
@@ -78,6 +86,7 @@ class Service:
         tasks = [
             asyncio.create_task(self.ingest.work()),
             asyncio.create_task(self._tidy()),
+            asyncio.create_task(self.evaluate.watch()),
             asyncio.create_task(self._count()),
         ]
         if warm:
@@ -92,6 +101,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.evaluate.aclose()
             await self._flush_usage()
             await self.rerank.aclose()
             await self.embedders.aclose()

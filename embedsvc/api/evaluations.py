@@ -1,0 +1,440 @@
+"""/v1/evaluations, and the judgements of a collection that they measure by."""
+
+import asyncio
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET, Meta, UnsetType
+
+from embedsvc.api.errors import documented
+from embedsvc.api.schema import Answered, ChunkingIn, FusionIn, JsonObject, Mode, Request, time_of
+from embedsvc.core.fusion import Fusion
+from embedsvc.core.tokens import storable
+from embedsvc.errors import Conflict, InvalidInput
+from embedsvc.services.charting import draw
+from embedsvc.services.evaluation import Evaluation
+from embedsvc.services.evaluation_request import DEPTH, Asked, Config, Qrel
+from embedsvc.services.evaluation_request import Request as Wanted
+from embedsvc.services.search import DEFAULT_RERANKER
+from embedsvc.services.service import Service
+from embedsvc.store.evaluations import Judgement, Place
+
+_HASH = 32  # bytes of the digest of a query
+_PLACE = re.compile(r"([0-9]{1,19})-([0-9a-f]{1,32})")
+
+
+# -- evaluations: requests ------------------------------------------------------------------------
+
+
+class AskedIn(Request):
+    """A query to evaluate by."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=20_000)]
+    text: str
+
+
+class QrelIn(Request):
+    """How well a document answers a query; 0 is not at all."""
+
+    query_id: str
+    document_id: str
+    relevance: Annotated[int, Meta(ge=0, le=1_000)]
+
+
+class ConfigIn(Request):
+    """One way to search; what is left out is as in a plain search of the collection."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    mode: Mode | None = None
+    fusion: FusionIn | None = None
+    rerank: bool | str | None = None
+    diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
+    per_document: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    filter: JsonObject | None = None
+    embedding: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    chunking: ChunkingIn | None = None
+
+    def value(self) -> Config:
+        """As the services know it."""
+        fusion, reranker = self.fusion, self.rerank
+        if reranker is True:
+            reranker = DEFAULT_RERANKER
+        return Config(
+            name=self.name or "",
+            mode=self.mode,
+            fusion=None
+            if fusion is None
+            else Fusion(fusion.method, fusion.dense, fusion.lexical, fusion.k),
+            rerank=reranker or None,
+            diversity=self.diversity,
+            per_document=self.per_document,
+            filter=self.filter,
+            embedding=self.embedding,
+            dimensions=self.dimensions,
+            chunking=None if self.chunking is None else self.chunking.value(),
+        )
+
+
+class EvaluationIn(Request):
+    """Queries, their answers (`qrels`, or the stored `judgements`), and what to compare."""
+
+    collection: str
+    queries: list[AskedIn] | None = None
+    qrels: list[QrelIn] | None = None
+    judgements: bool = False
+    answers: Any = None
+    configs: list[ConfigIn] | None = None
+    metrics: list[str] | None = None
+    limit: int = DEPTH
+    seed: int = 0
+
+
+# -- evaluations: answers -------------------------------------------------------------------------
+
+
+class EstimateOut(Answered):
+    """A mean over the queries and its interval of 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+
+class LatencyOut(Answered):
+    """How long one search took."""
+
+    median_ms: float
+    p95_ms: float
+
+
+class ComparedOut(Answered):
+    """A difference to the first configuration; `p` by the paired randomisation test."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    significant: bool
+
+
+class MeasuredOut(Answered):
+    """One configuration; `queries` has the metrics of each query, `empty` found nothing."""
+
+    name: str
+    embedding: str
+    chunks: int
+    metrics: dict[str, EstimateOut]
+    latency: LatencyOut
+    empty: int
+    degraded: list[str]
+    queries: dict[str, dict[str, float]]
+
+
+class ComparisonOut(Answered):
+    """How a configuration differs from the first."""
+
+    name: str
+    base: str
+    metrics: dict[str, ComparedOut]
+
+
+class ResultOut(Answered):
+    """What an evaluation found."""
+
+    queries: int
+    qrels: int
+    configs: list[MeasuredOut]
+    comparisons: list[ComparisonOut]
+    warnings: list[str]
+
+
+class EvaluationOut(Answered):
+    """An evaluation and how far it is; `result` is there when it is done."""
+
+    id: str
+    kind: Literal["evaluation"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    done: int
+    total: int
+    eta_s: float | None
+    collection: str
+    configs: list[JsonObject]
+    metrics: list[str]
+    limit: int
+    seed: int
+    queries: int
+    qrels: int
+    created_at: datetime
+    updated_at: datetime
+    error: str | UnsetType = UNSET
+    result: ResultOut | UnsetType = UNSET
+
+
+class EvaluationsOut(Answered):
+    """A page of evaluations, the newest first, without their results."""
+
+    evaluations: list[EvaluationOut]
+    next_cursor: str | None
+
+
+# -- evaluations: routes --------------------------------------------------------------------------
+
+
+@post(
+    "/v1/evaluations",
+    operation_id="start_evaluation",
+    tags=["evaluations"],
+    status_code=202,
+    responses=documented(404, 409, 413, 415, 502, 504),
+)
+async def start_evaluation(
+    data: JSONBody[EvaluationIn], service: NamedDependency[Service]
+) -> EvaluationOut:
+    """Compare configurations in the background; ask for the id to see how far it is."""
+    return _evaluation_out(await service.evaluate.start(_request(data)))
+
+
+@get(
+    "/v1/evaluations",
+    operation_id="list_evaluations",
+    tags=["evaluations"],
+    responses=documented(),
+)
+async def list_evaluations(
+    service: NamedDependency[Service],
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    cursor: Annotated[str, QueryParameter(max_length=60)] = "",
+) -> EvaluationsOut:
+    """A page of evaluations, the newest first, without their results."""
+    found, more = await service.evaluate.page(_before(cursor), limit)
+    return EvaluationsOut(
+        evaluations=[_evaluation_out(one) for one in found],
+        next_cursor=None if more is None else f"{more[0]}-{more[1]}",
+    )
+
+
+@get(
+    "/v1/evaluations/{evaluation:str}",
+    operation_id="get_evaluation",
+    tags=["evaluations"],
+    responses=documented(404),
+)
+async def get_evaluation(
+    evaluation: FromPath[str], service: NamedDependency[Service]
+) -> EvaluationOut:
+    """An evaluation, with its result when it is done."""
+    return _evaluation_out(await service.evaluate.get(evaluation))
+
+
+@delete(
+    "/v1/evaluations/{evaluation:str}",
+    operation_id="delete_evaluation",
+    tags=["evaluations"],
+    responses=documented(404),
+)
+async def delete_evaluation(evaluation: FromPath[str], service: NamedDependency[Service]) -> None:
+    """Cancel an evaluation that is under way; delete one that has ended."""
+    await service.evaluate.remove(evaluation)
+
+
+@get(
+    "/v1/evaluations/{evaluation:str}/picture",
+    operation_id="get_evaluation_picture",
+    tags=["evaluations"],
+    media_type="image/svg+xml",
+    responses=documented(404, 409),
+)
+async def get_evaluation_picture(
+    evaluation: FromPath[str], service: NamedDependency[Service]
+) -> str:
+    """The metrics of each configuration with their intervals, as SVG."""
+    found = await service.evaluate.get(evaluation)
+    if found.result is None:
+        raise Conflict(
+            f"evaluation {found.record.id} is {found.record.state}; it has a picture when done",
+            code="evaluation_not_done",
+        )
+    return (await asyncio.to_thread(draw, found.result, found.record.collection, "svg")).decode()
+
+
+def _request(data: EvaluationIn) -> Wanted:
+    if data.answers is not None:
+        raise InvalidInput(
+            "answers: evaluating answers is not built yet; send qrels", code="not_supported"
+        )
+    if data.judgements == (data.qrels is not None):
+        raise InvalidInput('qrels: send either qrels or "judgements": true, and one of them')
+    if data.judgements == (data.queries is not None):
+        told = "the stored judgements bring their own" if data.judgements else "qrels need them"
+        raise InvalidInput(f"queries: {told}")
+    qrels = data.qrels
+    return Wanted(
+        collection=data.collection,
+        queries=[Asked(one.id, one.text) for one in data.queries or ()],
+        qrels=None
+        if qrels is None
+        else [Qrel(one.query_id, one.document_id, one.relevance) for one in qrels],
+        configs=[one.value() for one in data.configs or ()],
+        metrics=data.metrics,
+        limit=data.limit,
+        seed=data.seed,
+    )
+
+
+def _evaluation_out(found: Evaluation) -> EvaluationOut:
+    record, summary = found.record, found.summary
+    eta = found.eta_s
+    return EvaluationOut(
+        id=record.id,
+        kind="evaluation",
+        state=record.state,
+        done=record.done,
+        total=record.total,
+        eta_s=None if eta is None else round(eta, 1),
+        collection=record.collection,
+        configs=[_told(config) for config in summary.configs],
+        metrics=list(summary.metrics),
+        limit=summary.limit,
+        seed=summary.seed,
+        queries=summary.queries,
+        qrels=summary.qrels,
+        created_at=time_of(record.created_at),
+        updated_at=time_of(record.updated_at),
+        error=record.error or UNSET,
+        result=UNSET
+        if found.result is None
+        else msgspec.convert(found.result, ResultOut, from_attributes=True),
+    )
+
+
+def _told(config: Config) -> JsonObject:
+    """What of a configuration was said."""
+    told: JsonObject = msgspec.to_builtins(config)
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _before(cursor: str) -> tuple[int, str] | None:
+    if not cursor:
+        return None
+    found = _PLACE.fullmatch(cursor)
+    if found is None or int(found[1]) >= 2**63:
+        raise InvalidInput(f"cursor: {cursor!r} is not a cursor; send what next_cursor gave")
+    return int(found[1]), found[2]
+
+
+# -- judgements -----------------------------------------------------------------------------------
+
+
+class JudgementIn(Request):
+    """How well a document answers a query: 0 not at all, 3 fully."""
+
+    query: Annotated[str, Meta(min_length=1)]
+    document_id: Annotated[str, Meta(min_length=1, max_length=512)]
+    relevance: Annotated[int, Meta(ge=0, le=3)]
+
+
+class JudgementOut(Answered):
+    """A judgement."""
+
+    query: str
+    document_id: str
+    relevance: int
+    created_at: datetime
+
+
+class JudgementsOut(Answered):
+    """A page of judgements, those of a query together."""
+
+    judgements: list[JudgementOut]
+    next_cursor: str | None
+
+
+@post(
+    "/v1/collections/{collection:str}/judgements",
+    operation_id="judge",
+    tags=["evaluations"],
+    status_code=200,
+    responses=documented(404, 413, 415),
+)
+async def judge(
+    collection: FromPath[str], data: JSONBody[JudgementIn], service: NamedDependency[Service]
+) -> JudgementOut:
+    """Say how well a document answers a query; a later word on the same two replaces it."""
+    made = await service.judging.judge(collection, data.query, data.document_id, data.relevance)
+    return _judgement_out(made)
+
+
+@get(
+    "/v1/collections/{collection:str}/judgements",
+    operation_id="list_judgements",
+    tags=["evaluations"],
+    responses=documented(404),
+)
+async def list_judgements(
+    collection: FromPath[str],
+    service: NamedDependency[Service],
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    cursor: Annotated[str, QueryParameter(max_length=8_000)] = "",
+) -> JudgementsOut:
+    """A page of judgements, those of a query together; `next_cursor` gets the next page."""
+    found, more = await service.judging.page(collection, _after(cursor), limit)
+    return JudgementsOut(
+        judgements=[_judgement_out(one) for one in found],
+        next_cursor=None if more is None else f"{more[0].hex()}{more[1].encode().hex()}",
+    )
+
+
+@delete(
+    "/v1/collections/{collection:str}/judgements",
+    operation_id="delete_judgement",
+    tags=["evaluations"],
+    responses=documented(404),
+)
+async def delete_judgement(
+    collection: FromPath[str],
+    service: NamedDependency[Service],
+    asked: Annotated[str, QueryParameter(name="query", min_length=1)],  # `query` is Litestar's own
+    document_id: Annotated[str, QueryParameter(min_length=1, max_length=512)],
+) -> None:
+    """Delete the judgement of one document for one query."""
+    await service.judging.forget(collection, asked, document_id)
+
+
+def _judgement_out(found: Judgement) -> JudgementOut:
+    return JudgementOut(
+        query=found.query,
+        document_id=found.document_id,
+        relevance=found.relevance,
+        created_at=time_of(found.created_at),
+    )
+
+
+def _after(cursor: str) -> Place | None:
+    if not cursor:
+        return None
+    try:
+        raw = bytes.fromhex(cursor)
+        place = raw[:_HASH], raw[_HASH:].decode()
+        if place[1] and storable(place[1]):
+            return place
+    except ValueError:
+        pass
+    raise InvalidInput(f"cursor: {cursor[:80]!r} is not a cursor; send what next_cursor gave")
+
+
+ROUTES = [
+    start_evaluation,
+    list_evaluations,
+    get_evaluation,
+    delete_evaluation,
+    get_evaluation_picture,
+    judge,
+    list_judgements,
+    delete_judgement,
+]
