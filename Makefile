@@ -10,7 +10,7 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 export HF_HUB_OFFLINE := 1
 export SCARF_NO_ANALYTICS := true
 
-.PHONY: install serve test lint bench quality bench-peers soak lock clean
+.PHONY: install serve test lint bench quality bench-peers soak fuzz lock clean
 
 install: $(STAMP)
 
@@ -47,6 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/runtimes.py
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/searching.py
+	$(BIN)/python benchmarks/filters.py
 	$(BIN)/python benchmarks/index_sizes.py
 	$(BIN)/python benchmarks/writes.py
 	$(BIN)/python benchmarks/answers.py
@@ -64,6 +65,11 @@ bench-peers: $(STAMP)
 # The long forms of the crash and state machine tests.
 soak: $(STAMP)
 	SOAK=1 $(BIN)/python -m pytest tests/crash tests/machine --timeout 3600
+
+# The long form of the comparison of filters with plain Python, on both databases: about half an hour.
+fuzz: $(STAMP)
+	FUZZ=1 $(BIN)/python -m pytest tests/store/test_filters_in_sql.py tests/store/test_matching.py \
+		-k "python" --timeout 7200
 
 # After a change of the dependencies in pyproject.toml. torch is pinned there alone: locked, it
 # would carry the name of one build of it.

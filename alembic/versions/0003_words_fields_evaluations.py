@@ -7,7 +7,11 @@ Revises: 0002
 import sqlalchemy as sa
 
 from alembic import op
+from embedsvc.core.fields import check_fields
 from embedsvc.core.lexical import bag
+from embedsvc.errors import Conflict, InvalidInput
+from embedsvc.store import tables
+from embedsvc.store.fields import declare
 from embedsvc.store.lexical import create, insert
 from embedsvc.store.tables import Number
 
@@ -45,6 +49,14 @@ def upgrade() -> None:
         op.create_index(
             f"ix_field_value_{kind}", "field_value", ["collection_id", "name", kind, "chunk_id"]
         )
+    own = sa.text("metadata IS NOT NULL")
+    op.create_index(
+        "ix_chunk_own_metadata",
+        "chunk",
+        ["collection_id"],
+        sqlite_where=own,
+        postgresql_where=own,
+    )
     op.create_table(
         "judgement",
         sa.Column(
@@ -78,6 +90,7 @@ def upgrade() -> None:
     )
     create(op.get_bind())
     _index_words()
+    _look_at_declared_fields()
 
 
 def downgrade() -> None:
@@ -85,6 +98,7 @@ def downgrade() -> None:
         op.execute("DROP TABLE lexical_terms")
     for table in ("lexical", "evaluation", "judgement", "field_value"):
         op.drop_table(table)
+    op.drop_index("ix_chunk_own_metadata", "chunk")
     for table in ("chunk", "collection"):
         op.drop_column(table, "words")
     op.drop_column("chunk", "terms")
@@ -119,3 +133,23 @@ def _index_words() -> None:
             "WHERE collection_id = collection.id)"
         )
     )
+
+
+def _look_at_declared_fields() -> None:
+    """Until now they were only written down; one that what is stored does not fit is forgotten."""
+    connection = op.get_bind()
+    collection = tables.collection.c
+    for row in connection.execute(sa.select(collection.id, collection.fields)).all():
+        kept = {}
+        for name, kind in row.fields.items():
+            try:
+                check_fields({name: kind})
+                with connection.begin_nested():
+                    declare(connection, row.id, {}, {name: kind})
+            except (Conflict, InvalidInput):
+                continue
+            kept[name] = kind
+        if kept != row.fields:
+            connection.execute(
+                sa.update(tables.collection).where(collection.id == row.id).values(fields=kept)
+            )

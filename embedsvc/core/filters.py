@@ -6,11 +6,15 @@ A comparison holds only between values of one JSON type (numbers among themselve
 is a list is matched by any of its elements. `$ne` and `$nin` also hold where the field is missing;
 but a missing field equals null.
 A dot in a field's name reaches into nested objects.
+
+Where a collection declares a field a datetime, its strings are compared as times (core/fields.py).
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
+from hashlib import sha256
 from typing import Any, Literal
 
 from embedsvc.core.tokens import storable
@@ -29,11 +33,12 @@ _BIGGEST = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """The field stands in that relation to the value."""
+    """The field stands in that relation to the value; `place` is where the filter says so."""
 
     field: str
     operator: Comparison
     value: Scalar
+    place: str = attribute(default="filter", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class OneOf:
 
     field: str
     values: Sequence[Scalar]
+    place: str = attribute(default="filter", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class Contains:
 
     field: str
     value: Scalar
+    place: str = attribute(default="filter", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,21 @@ def matches_all(where: Filter) -> bool:
     return False
 
 
+def fields_of(where: Filter) -> frozenset[str]:
+    """The fields that the filter asks for."""
+    match where:
+        case And(parts) | Or(parts):
+            return frozenset().union(*map(fields_of, parts))
+        case Not(part):
+            return fields_of(part)
+    return frozenset((where.field,))
+
+
+def fingerprint(where: Filter) -> bytes:
+    """Equal for filters that say the same in the same words; true and 1 are different words."""
+    return sha256(repr(where).encode()).digest()
+
+
 class _Parser:
     """Counts nodes while it descends, so that a hostile filter is refused early."""
 
@@ -126,7 +148,7 @@ class _Parser:
 
     def _field(self, field: str, value: Any, place: str, depth: int) -> Filter:
         if not isinstance(value, Mapping):
-            return Compare(field, "$eq", _scalar(value, place))
+            return Compare(field, "$eq", _scalar(value, place), place)
         if not value:
             raise _fault(place, 'an operator is needed, such as {"$eq": …}')
         parts = []
@@ -139,23 +161,23 @@ class _Parser:
     def _operation(self, field: str, operator: str, value: Any, place: str, depth: int) -> Filter:
         match operator:
             case "$eq":
-                return Compare(field, "$eq", _scalar(value, place))
+                return Compare(field, "$eq", _scalar(value, place), place)
             case "$ne":
-                return Not(Compare(field, "$eq", _scalar(value, place)))
+                return Not(Compare(field, "$eq", _scalar(value, place), place))
             case "$gt" | "$gte" | "$lt" | "$lte":
                 scalar = _scalar(value, place)
                 if scalar is None or isinstance(scalar, bool):
                     raise _fault(place, f"a number or a string is needed, not {_show(value)}")
-                return Compare(field, operator, scalar)
+                return Compare(field, operator, scalar, place)
             case "$in" | "$nin":
-                found = OneOf(field, _scalars(value, place))
+                found = OneOf(field, _scalars(value, place), place)
                 return found if operator == "$in" else Not(found)
             case "$exists":
                 if not isinstance(value, bool):
                     raise _fault(place, f"true or false is needed, not {_show(value)}")
                 return Exists(field) if value else Not(Exists(field))
             case "$contains":
-                return Contains(field, _scalar(value, place))
+                return Contains(field, _scalar(value, place), place)
             case "$not":
                 return Not(self._field(field, _operators(value, place), place, depth + 1))
         raise _fault(place, f"unknown operator; known are {', '.join(_OPERATORS)}")

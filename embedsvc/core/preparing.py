@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.chunking import split
+from embedsvc.core.fields import Fields, check_values
 from embedsvc.core.model import (
     Chunking,
     Matrix,
@@ -35,6 +36,8 @@ BETWEEN_CHUNKS = "\n\n"
 """Joins ready-made chunks into the text of their document."""
 
 Tokenise = Callable[[str], NDArray[np.int64]]
+
+_UNDECLARED: Fields = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,16 @@ class Cut:
 
 
 def prepare(
-    draft: Draft, chunking: Chunking, space: Space, tokenise: Tokenise, most_characters: int
+    draft: Draft,
+    chunking: Chunking,
+    space: Space,
+    tokenise: Tokenise,
+    most_characters: int,
+    fields: Fields = _UNDECLARED,
 ) -> Cut:
     """Check and cut one document. Raises InvalidInput or TooLarge, naming the field."""
     check_labels(draft)
+    _check_declared(draft, fields)
     title = draft.title.strip() if draft.title else ""
     header = _header(title, space, tokenise)
     header_tokens = len(tokenise(header))
@@ -181,6 +190,12 @@ def check_labels(draft: Draft) -> None:
         if value and len(value) > MOST_TITLE:
             raise TooLarge(f"{name}: {len(value)} characters; at most {MOST_TITLE} are allowed")
     _check_metadata("metadata", draft.metadata)
+
+
+def _check_declared(draft: Draft, fields: Fields) -> None:
+    check_values("metadata", draft.metadata, fields)
+    for number, chunk in enumerate(draft.chunks or ()):
+        check_values(f"chunks[{number}].metadata", chunk.metadata, fields)
 
 
 def check_text(name: str, text: str) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from embedsvc.core.fields import check_fields
 from embedsvc.core.model import Chunking, Collection, FieldType, IndexInfo, Space
 from embedsvc.core.preparing import check_text
 from embedsvc.errors import Conflict, InvalidInput, NotFound
@@ -59,12 +60,11 @@ class Collections:
         """Create it, or change description and fields; whether it was created.
 
         Another word for the same model (at another address) is taken over. Raises Conflict when it
-        exists with another embedding or chunking.
+        exists with another embedding or chunking, or with values that do not fit the fields.
         """
         checked_name(name)
         check_text("description", description or "")
-        for field in fields or {}:
-            check_text("fields", field)
+        check_fields(fields or {})
         existing = await self._existing(name)
         if existing is None:
             spec = embedding or self._default

@@ -102,7 +102,7 @@ class Explain:
         """Whether the filter lets a chunk through; else which of its conditions do not hold."""
         passed = np.intersect1d(ids, await self._search.matching(collection, where))
         if len(passed):
-            told = f"{len(passed)} of its {len(ids)} chunks match the filter"
+            told = f"of its {len(ids)} chunks, {len(passed)} match the filter"
             return Step("filter", True, told), passed
         parts = list(where.parts) if isinstance(where, And) else [where]
         failed = [
@@ -146,7 +146,7 @@ def _indexed(document: Document, chunks: Sequence[Chunk]) -> Step:
         again = ""
         if document.status != "indexed":
             again = f"; its new version is {document.status}"
-        return Step("indexed", True, f"{len(chunks)} chunks are indexed{again}")
+        return Step("indexed", True, f"chunks indexed: {len(chunks)}{again}")
     why = f": {document.error}" if document.error else ""
     return Step("not_indexed", False, f"the document is {document.status}{why}")
 

@@ -24,7 +24,7 @@ from embedsvc.services.backends import Backend
 from embedsvc.services.collections import Collections
 from embedsvc.services.embedding import Embedded, Embedders
 from embedsvc.services.indexing import Replicas
-from embedsvc.store.store import Claimed, Known, Remember, Reply, Store
+from embedsvc.store.store import Claimed, FieldsChanged, Known, Remember, Reply, Store
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +109,8 @@ class Ingest:
                 return await self._add_once(name, drafts, wait, idempotency_key)
             except NotFound:  # deleted while the texts were embedded: the write makes it again
                 log.info("collection_deleted_meanwhile", collection=name)
+            except FieldsChanged:  # the documents have to be checked against other types
+                log.info("fields_changed_meanwhile", collection=name)
 
     async def _add_once(
         self, name: str, drafts: Sequence[Draft], wait: Wait, idempotency_key: str | None
@@ -326,6 +328,7 @@ class Ingest:
                         backend.space,
                         backend.token_starts,
                         self._most_characters,
+                        collection.fields,
                     )
                 except EmbedsvcError as error:
                     bad[draft.id] = Outcome(draft.id, "failed", error=problem(error))

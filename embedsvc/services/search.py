@@ -395,14 +395,15 @@ class Search:
         """Without the document that others shall be like, and with so many chunks a document."""
         if query.per_document is None and query.document_id is None:
             return above
-        rows = await self._store.chunks(collection.id, above.ids.tolist())
+        owners = await self._store.owners(collection.id, above.ids.tolist())
         seen: dict[str, int] = {}
         keep = np.zeros(len(above), dtype=np.bool_)
         for place, chunk_id in enumerate(above.ids.tolist()):
-            if (chunk := rows.get(chunk_id)) is None or chunk.document_id == query.document_id:
+            owner = owners.get(chunk_id)
+            if owner is None or owner == query.document_id:
                 continue
-            seen[chunk.document_id] = seen.get(chunk.document_id, 0) + 1
-            keep[place] = seen[chunk.document_id] <= (query.per_document or len(above))
+            seen[owner] = seen.get(owner, 0) + 1
+            keep[place] = seen[owner] <= (query.per_document or len(above))
         return above.only(keep)
 
     # -- the answer -----------------------------------------------------------------------------
@@ -489,8 +490,10 @@ def _embeds(query: Query) -> bool:
 def _depth(query: Query) -> int:
     """How many candidates each stage gives, in steps, so that the pages of a query agree."""
     needed = query.end
-    if query.per_document is not None or query.document_id is not None or query.diversity:
-        needed = needed * _SPREAD + 20
+    if query.diversity:
+        needed = needed * _SPREAD
+    elif query.per_document is not None or query.document_id is not None:
+        needed = needed * 2 + 20
     if query.rerank is not None:
         needed = max(needed, RERANKED)
     if query.stages == "dense":

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from embedsvc.core.fields import Fields, check_filter, check_values
 from embedsvc.core.filters import Filter
 from embedsvc.core.lexical import Bag, bag
 from embedsvc.core.model import (
@@ -48,10 +49,12 @@ from embedsvc.core.model import (
 from embedsvc.core.tokens import storable
 from embedsvc.core.vectors import from_blobs, to_blob
 from embedsvc.errors import Conflict, NotFound
+from embedsvc.store import fields as declared
 from embedsvc.store import lexical
 from embedsvc.store import tables as t
 from embedsvc.store.database import Database
 from embedsvc.store.filters import compile_filter
+from embedsvc.store.matching import matching
 
 KEPT_VERSIONS = 10_000
 """An index that is further behind than this many writes is rebuilt instead of caught up."""
@@ -127,6 +130,18 @@ class UsageRow:
 
 _USAGE_KEYS = ("day", "collection", "model")
 _USAGE_SUMS = ("requests", "texts", "tokens", "cost_usd", "unpriced_tokens")
+
+
+class FieldsChanged(Conflict):
+    """The collection now declares other fields than the documents were checked against."""
+
+    code = "fields_changed"
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may succeed later."""
+        return True
+
 
 Remember = Callable[[int], Reply]
 """What to remember of a write, once its version is known."""
@@ -225,7 +240,8 @@ class Store:
     ) -> Collection:
         """Change description, fields or the name of the embedding; None leaves it. Raises NotFound.
 
-        The other embedding must make the vectors of the same space.
+        The other embedding must make the vectors of the same space. Raises Conflict when what is
+        stored does not fit the fields.
         """
 
         def work(tx: Connection) -> Collection:
@@ -233,7 +249,10 @@ class Store:
             changed: dict[str, Any] = {}
             if description is not None:
                 changed["description"] = description
-            if fields is not None:
+            if fields is not None and dict(fields) != current.fields:
+                _next_version(tx, current)
+                current = _collection(tx, name)
+                declared.declare(tx, current.id, current.fields, fields)
                 changed["fields"] = dict(fields)
             if embedding is not None:
                 changed["embedding"] = embedding
@@ -383,19 +402,21 @@ class Store:
         """Put these documents in the place of those with the same ids; return the new version.
 
         With `revisions`, only documents whose pending revision is still that one. Their vectors
-        must be stored already. What `reply` remembers is kept in the same transaction.
+        must be stored already. What `reply` remembers is kept in the same transaction. Raises
+        FieldsChanged when the collection declares other fields than they were checked against.
         """
 
         bags = await asyncio.to_thread(_bags, documents)
 
         def work(tx: Connection) -> int:
             version = _next_version(tx, collection)
+            _check_unchanged(tx, collection)
             wanted = documents
             if revisions is not None:
                 current = _revisions(tx, collection.id, list(revisions))
                 wanted = [d for d in documents if current.get(d.id) == revisions[d.id]]
             ids = _put_documents(tx, collection.id, version, wanted)
-            _put_chunks(tx, collection.id, version, wanted, ids, bags)
+            _put_chunks(tx, collection, version, wanted, ids, bags)
             if reply is not None:
                 _put_reply(tx, collection.id, reply(version))
             return version
@@ -410,11 +431,13 @@ class Store:
     ) -> int:
         """Store documents (without pieces, with their request bodies) to be embedded later.
 
-        What was indexed under these ids stays searchable until then. Returns the version.
+        What was indexed under these ids stays searchable until then. Returns the version. Raises
+        FieldsChanged as `replace` does.
         """
 
         def work(tx: Connection) -> int:
             version = _next_version(tx, collection)
+            _check_unchanged(tx, collection)
             ids = _existing(tx, collection.id, [d.id for d, _ in documents])
             fresh = [d for d, _ in documents if d.id not in ids]
             ids |= _insert_documents(tx, collection.id, fresh, "pending", with_text=False)
@@ -538,7 +561,10 @@ class Store:
     async def documents(
         self, name: str, after: int, limit: int, where: Filter | None
     ) -> tuple[list[Document], int | None]:
-        """A page of documents in the order they came, and the cursor of the next page."""
+        """A page of documents in the order they came, and the cursor of the next page.
+
+        Raises InvalidInput when the filter does not fit the declared fields.
+        """
 
         def work(tx: Connection) -> tuple[list[Document], int | None]:
             owner = _collection(tx, name)
@@ -547,7 +573,7 @@ class Store:
                 .where(
                     t.document.c.collection_id == owner.id,
                     t.document.c.id > after,
-                    *_conditions(tx, where, t.document.c.metadata),
+                    *_conditions(tx, where, owner.fields),
                 )
                 .order_by(t.document.c.id)
                 .limit(limit + 1)
@@ -562,12 +588,13 @@ class Store:
     ) -> Document:
         """Change title or metadata of a document (None: leave); its vectors stay.
 
-        Raises NotFound.
+        Raises NotFound, and InvalidInput when the metadata does not fit the declared fields.
         """
 
         def work(tx: Connection) -> Document:
+            _next_version(tx, _collection(tx, name))
             owner = _collection(tx, name)
-            _next_version(tx, owner)
+            check_values("metadata", metadata, owner.fields)
             mine = t.document.c.id == _existing(tx, owner.id, [document_id]).get(document_id)
             row = tx.execute(select(*_document_columns(text=False)).where(mine)).first()
             if row is None:
@@ -593,6 +620,8 @@ class Store:
             )
             if new_title != row.title:
                 _index_words_again(tx, owner.id, row.id, new_title)
+            if metadata is not None:
+                declared.put_again(tx, owner.id, owner.fields, row.id, new_metadata)
             return _to_document(
                 tx.execute(select(*_document_columns(text=False)).where(mine)).one()
             )
@@ -602,14 +631,16 @@ class Store:
     async def delete_documents(
         self, name: str, ids: Sequence[str] | None, where: Filter | None
     ) -> tuple[int, int]:
-        """Delete by ids or by filter; return how many and the collection's version."""
+        """Delete by ids or by filter; return how many and the collection's version.
+
+        Raises InvalidInput when the filter does not fit the declared fields.
+        """
 
         def work(tx: Connection) -> tuple[int, int]:
+            version = _next_version(tx, _collection(tx, name))
             owner = _collection(tx, name)
-            version = _next_version(tx, owner)
             mine = [t.document.c.collection_id == owner.id]
-            if where is not None:
-                mine += _conditions(tx, where, t.document.c.metadata)
+            mine += _conditions(tx, where, owner.fields)
             if ids is not None:
                 numbers = list(_existing(tx, owner.id, ids).values())
             else:
@@ -634,6 +665,18 @@ class Store:
             for some in _slices(wanted):
                 rows = tx.execute(_CHUNKS_BY_ID, {"ids": some, "collection_id": collection_id})
                 found.update({row[0]: _to_chunk(row) for row in rows})
+            return found
+
+        return await self._db.read(work)
+
+    async def owners(self, collection_id: int, ids: Sequence[int]) -> dict[int, str]:
+        """The document's id of each of these chunks that exists now."""
+
+        def work(tx: Connection) -> dict[int, str]:
+            found: dict[int, str] = {}
+            for some in _slices(ids):
+                rows = tx.execute(_OWNERS, {"ids": some, "collection_id": collection_id})
+                found.update((row[0], row[1]) for row in rows)
             return found
 
         return await self._db.read(work)
@@ -668,22 +711,12 @@ class Store:
 
         return from_blobs(await self._db.read(work), collection.dimensions)
 
-    async def matching(self, collection_id: int, where: Filter) -> Ids:
-        """Ids of the chunks that satisfy the filter, ascending."""
+    async def matching(self, collection: Collection, where: Filter) -> Ids:
+        """Ids of the chunks that satisfy the filter, ascending.
 
-        def work(tx: Connection) -> Ids:
-            rows = tx.execute(
-                select(t.chunk.c.id)
-                .join(t.document, t.document.c.id == t.chunk.c.document_id)
-                .where(
-                    t.chunk.c.collection_id == collection_id,
-                    *_conditions(tx, where, t.document.c.metadata, t.chunk.c.metadata),
-                )
-                .order_by(t.chunk.c.id)
-            ).scalars()
-            return np.fromiter(rows, dtype=np.int64)
-
-        return await self._db.read(work)
+        Raises InvalidInput when the filter does not fit the declared fields.
+        """
+        return await self._db.read(lambda tx: matching(tx, collection.id, where))
 
     async def holding(self, collection_id: int, terms: Sequence[str]) -> Mapping[str, int]:
         """How many chunks of the collection hold each term."""
@@ -703,9 +736,7 @@ class Store:
         self, collection_id: int, terms: Sequence[str], limit: int, within: Ids | None
     ) -> Ids:
         """Ids of chunks that hold one of the terms: on SQLite the `limit` best of them."""
-        return await self._db.read(
-            lambda tx: lexical.best(tx, collection_id, terms, limit, within)
-        )
+        return await self._db.read(lambda tx: lexical.best(tx, collection_id, terms, limit, within))
 
     async def bags(self, ids: Ids) -> tuple[Ids, list[bytes]]:
         """Those of the chunks that exist, ascending, and their packed bags of terms."""
@@ -865,6 +896,15 @@ def _next_version(tx: Connection, collection: Collection) -> int:
     return int(version)
 
 
+def _check_unchanged(tx: Connection, collection: Collection) -> None:
+    """Refuse to write what was checked against other fields; the collection is locked already."""
+    query = select(t.collection.c.fields).where(t.collection.c.id == collection.id)
+    if tx.execute(query).scalar_one() != collection.fields:
+        raise FieldsChanged(
+            f"the declared fields of {collection.name!r} were changed at the same moment; try again"
+        )
+
+
 def _space_id(tx: Connection, space: Space) -> int:
     identity = json.dumps(asdict(space), sort_keys=True)
     _insert_one(tx, t.space, {"identity": identity, "created_at": now()}, ["identity"])
@@ -987,7 +1027,7 @@ def _document_values(document: Prepared) -> dict[str, Any]:
 
 def _put_chunks(
     tx: Connection,
-    collection_id: int,
+    collection: Collection,
     version: int,
     documents: Sequence[Prepared],
     ids: Mapping[str, int],
@@ -1003,7 +1043,7 @@ def _put_chunks(
     rows = [
         _chunk_values(piece)
         | {
-            "collection_id": collection_id,
+            "collection_id": collection.id,
             "document_id": document_id,
             "version": version,
             "ordinal": ordinal,
@@ -1016,9 +1056,13 @@ def _put_chunks(
         insert(t.chunk).returning(t.chunk.c.id, t.chunk.c.document_id, t.chunk.c.ordinal), rows
     ).all()
     lexical.insert(
-        tx, ((row.id, collection_id, placed[row.document_id, row.ordinal][1]) for row in made)
+        tx, ((row.id, collection.id, placed[row.document_id, row.ordinal][1]) for row in made)
     )
-    _count(tx, collection_id, len(rows), sum(row["words"] for row in rows))
+    outer = {ids[document.id]: document.metadata for document in documents}
+    pieces = ((row, placed[row.document_id, row.ordinal][0]) for row in made)
+    tagged = ((row.id, outer[row.document_id], piece.metadata) for row, piece in pieces)
+    declared.put(tx, collection.id, collection.fields, tagged)
+    _count(tx, collection.id, len(rows), sum(row["words"] for row in rows))
 
 
 def _chunk_values(piece: Piece) -> dict[str, Any]:
@@ -1122,8 +1166,12 @@ def _put_reply(tx: Connection, collection_id: int, reply: Reply) -> None:
         )
 
 
-def _conditions(tx: Connection, where: Filter | None, *metadata: Any) -> list[ColumnElement[bool]]:
-    return [] if where is None else [compile_filter(where, metadata, tx.dialect.name)]
+def _conditions(tx: Connection, where: Filter | None, fields: Fields) -> list[ColumnElement[bool]]:
+    """The filter over the metadata of documents. Raises InvalidInput."""
+    if where is None:
+        return []
+    check_filter(where, fields)
+    return [compile_filter(where, [t.document.c.metadata], tx.dialect.name, fields)]
 
 
 # -- rows to values ---------------------------------------------------------------------------
@@ -1155,6 +1203,14 @@ _CHUNKS_BY_ID = _CHUNKS.where(
 )
 
 
+_OWNERS = (
+    select(t.chunk.c.id, t.document.c.key)
+    .join(t.document, t.document.c.id == t.chunk.c.document_id)
+    .where(
+        t.chunk.c.id.in_(bindparam("ids", expanding=True)),
+        t.chunk.c.collection_id == bindparam("collection_id"),
+    )
+)
 _BAGS = (
     select(t.chunk.c.id, t.chunk.c.terms)
     .where(t.chunk.c.id.in_(bindparam("ids", expanding=True)))

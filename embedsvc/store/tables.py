@@ -124,13 +124,19 @@ chunk = Table(
     Column("text", Text, nullable=False),
     Index(None, "document_id", "ordinal"),
     Index(None, "collection_id", "version", "id"),
+    Index(  # the few that filters have to read beside their documents
+        "ix_chunk_own_metadata",
+        "collection_id",
+        sqlite_where=text("metadata IS NOT NULL"),
+        postgresql_where=text("metadata IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,  # ids are never used again: an index may hold an old one
 )
 
 field_value = Table(
     "field_value",
     metadata,
-    # a value, or an element of a list, of a declared field; both columns are empty for null
+    # values of declared fields: store/fields.py says how
     Column("chunk_id", ForeignKey("chunk.id"), nullable=False),
     Column("collection_id", BigInteger, nullable=False),
     Column("name", String(255), nullable=False),
