@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedsvc.core.lexical import (
-    B,
     K1,
     LONGEST,
     MOST_COUNT,
     STEM,
+    B,
     Statistics,
     bag,
     bm25,
