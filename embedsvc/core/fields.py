@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from embedsvc.core.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Or, Scalar
@@ -45,10 +46,11 @@ class _Missing:
 MISSING: Final = _Missing()
 
 
-def paths(field: str) -> list[list[str]]:
+@lru_cache(maxsize=4_096)
+def paths(field: str) -> tuple[tuple[str, ...], ...]:
     """The field as one key, and, where it has dots, as a path of keys; the first found counts."""
-    parts = field.split(".")
-    return [[field]] if len(parts) == 1 or "" in parts else [[field], parts]
+    parts = tuple(field.split("."))
+    return ((field,),) if len(parts) == 1 or "" in parts else ((field,), parts)
 
 
 def value_of(field: str, *metadata: Metadata | None) -> Any:
@@ -56,10 +58,9 @@ def value_of(field: str, *metadata: Metadata | None) -> Any:
 
     A dot in its name reaches into objects.
     """
-    ways = paths(field)
     for one in metadata:
-        for path in ways:
-            value: Any = MISSING if one is None else one
+        for path in paths(field) if one is not None else ():
+            value: Any = one
             for key in path:
                 value = value.get(key, MISSING) if isinstance(value, Mapping) else MISSING
             if value is not MISSING:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedsvc.core.model import Matrix
+from embedsvc.core.model import Ids, Matrix
 from embedsvc.errors import InvalidInput
 
 _SMALLEST = 1e-300
@@ -59,3 +59,12 @@ def top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     lowest = np.partition(scores, len(scores) - k)[len(scores) - k]
     chosen = np.flatnonzero(scores >= lowest)  # more than k where others equal the lowest
     return chosen[np.lexsort((chosen, -scores[chosen]))][:k]
+
+
+def inside(ids: Ids, within: Ids) -> NDArray[np.bool_]:
+    """Shape (len(ids),): which of the ids are in `within`, which ascends and may be much longer."""
+    if not len(within):
+        return np.zeros(len(ids), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(within, ids), len(within) - 1)
+    found: NDArray[np.bool_] = within[places] == ids
+    return found

@@ -68,7 +68,7 @@ class Lexical:
             chosen = _rarest(present, words.statistics.holding, at_most)
             if not chosen:
                 return _NOTHING, True
-            ids = await self._store.best_by_words(collection.id, chosen, limit, within)
+            ids = await self._store.best_by_words(collection, chosen, limit, within)
             found = await self._positive(words, ids)
             whole = len(chosen) == len(present)
             if whole or len(found) >= limit:

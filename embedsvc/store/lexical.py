@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, text
 
 from embedsvc.core.lexical import Bag
 from embedsvc.core.model import Ids
+from embedsvc.core.vectors import inside
 
 MOST_HELD = 20_001
 """PostgreSQL counts the chunks that hold a term only so far: it has to look at each."""
@@ -53,8 +54,11 @@ _HOLDING = {
     ),
 }
 _BEST = text("SELECT rowid FROM lexical WHERE lexical MATCH :any ORDER BY rank LIMIT :limit")
-_RANKED = text("SELECT rowid, rank FROM lexical WHERE lexical MATCH :any")
 _ANY = text("SELECT chunk_id FROM lexical WHERE terms @@ CAST(:any AS tsquery) LIMIT :limit")
+
+
+_WIDEN = 8
+_ALL = 2**62
 
 
 def create(tx: Connection) -> None:
@@ -97,27 +101,33 @@ def holding(tx: Connection, collection_id: int, terms: Iterable[str]) -> Mapping
 
 
 def best(
-    tx: Connection, collection_id: int, terms: Sequence[str], limit: int, within: Ids | None
+    tx: Connection,
+    collection_id: int,
+    terms: Sequence[str],
+    limit: int,
+    within: Ids | None,
+    share: float = 1.0,
 ) -> Ids:
-    """Ids of chunks that hold one of the terms; with `within`, only of those.
+    """Ids of chunks that hold one of the terms; with `within`, ascending, only of those.
 
     SQLite gives the `limit` best by its own BM25. PostgreSQL, which has none, gives any, up to
-    LOOKED_AT of them: all are to be scored.
+    LOOKED_AT of them: all are to be scored. `share` of all chunks are within: a guess how many to
+    read.
     """
     lexemes = [_lexeme(collection_id, term) for term in terms]
     if tx.dialect.name == "postgresql":
         asked = {"any": " | ".join(map(_quoted, lexemes)), "limit": LOOKED_AT["postgresql"]}
         ids = np.fromiter(tx.execute(_ANY, asked).scalars(), dtype=np.int64)
-        return ids if within is None else ids[np.isin(ids, within)]
+        return ids if within is None else ids[inside(ids, within)]
     any_of = " OR ".join(f'"{lexeme}"' for lexeme in lexemes)
-    if within is None:
-        found = tx.execute(_BEST, {"any": any_of, "limit": limit}).scalars()
-        return np.fromiter(found, dtype=np.int64)
-    rows = np.array(tx.execute(_RANKED, {"any": any_of}).all(), dtype=np.float64).reshape(-1, 2)
-    ids = rows[:, 0].astype(np.int64)
-    allowed = np.isin(ids, within)
-    order = np.argsort(rows[allowed, 1], kind="stable")[:limit]
-    return ids[allowed][order]
+    most = limit if within is None else int(2 * limit / max(share, 1e-9)) + 1
+    while True:
+        found = tx.execute(_BEST, {"any": any_of, "limit": min(most, _ALL)}).scalars()
+        ids = np.fromiter(found, dtype=np.int64)
+        allowed = ids if within is None else ids[inside(ids, within)]
+        if len(allowed) >= limit or len(ids) < most:
+            return allowed[:limit]
+        most *= _WIDEN
 
 
 def _lexeme(collection_id: int, term: str) -> str:

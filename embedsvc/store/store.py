@@ -733,10 +733,13 @@ class Store:
         return lexical.LOOKED_AT["sqlite" if self._db.is_sqlite else "postgresql"]
 
     async def best_by_words(
-        self, collection_id: int, terms: Sequence[str], limit: int, within: Ids | None
+        self, collection: Collection, terms: Sequence[str], limit: int, within: Ids | None
     ) -> Ids:
         """Ids of chunks that hold one of the terms: on SQLite the `limit` best of them."""
-        return await self._db.read(lambda tx: lexical.best(tx, collection_id, terms, limit, within))
+        share = 1.0 if within is None else len(within) / max(1, collection.chunks)
+        return await self._db.read(
+            lambda tx: lexical.best(tx, collection.id, terms, limit, within, share)
+        )
 
     async def bags(self, ids: Ids) -> tuple[Ids, list[bytes]]:
         """Those of the chunks that exist, ascending, and their packed bags of terms."""
