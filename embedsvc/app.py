@@ -164,7 +164,7 @@ def _connect(
         duplicates=DuplicateFinder(reading, named),
         topics=TopicFinder(reading, named),
         judging=judging,
-        evaluate=Evaluate(judged, store, named, embedders, found, copies, judging),
+        evaluate=Evaluate(judged, store, named, embedders, found, copies, judging, rerank),
     )
 
 

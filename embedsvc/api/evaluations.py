@@ -229,7 +229,8 @@ async def get_evaluation(
     evaluation: FromPath[str], service: NamedDependency[Service]
 ) -> EvaluationOut:
     """An evaluation, with its result when it is done."""
-    return _evaluation_out(await service.evaluate.get(evaluation))
+    found = await service.evaluate.get(evaluation)
+    return await asyncio.to_thread(_evaluation_out, found)  # a result may be large
 
 
 @delete(

@@ -1,6 +1,9 @@
 """Texts into calls: as many as a limit of texts and of tokens allows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def batches(lengths: Iterable[int], most_texts: int, most_tokens: int | None) -> list[list[int]]:
@@ -15,3 +18,8 @@ def batches(lengths: Iterable[int], most_texts: int, most_tokens: int | None) ->
         made[-1].append(position)
         tokens += length
     return made
+
+
+def slices(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """All values in order, so many at a time."""
+    return (values[at : at + size] for at in range(0, len(values), size))

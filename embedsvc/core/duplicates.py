@@ -7,13 +7,14 @@ so that the cost grows with the number of texts and not with that of pairs.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedsvc.core.lexical import fold
+from embedsvc.core.scripts import HANGUL, UNSPACED
 
 Shingles = NDArray[np.uint64]
 """Shape (n,): ascending, each once."""
@@ -28,13 +29,10 @@ SIGNATURE = 64
 
 _RUN = 3
 _BLOCK = 4_096
+_MERGED = 262_144  # pairs
 _MISSED = 1e-3  # of pairs that are just as alike as asked for
 _CROWD = 32  # in a larger bucket each text is paired with two others alone
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7a3\U00020000-\U0003134f"
-)
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_WORD = re.compile(rf"[{UNSPACED}{HANGUL}]|[^\W{UNSPACED}{HANGUL}]+")
 _RANDOM = np.random.default_rng(20_240_229)
 _TIMES = _RANDOM.integers(2**63, size=SIGNATURE, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 _PLUS = _RANDOM.integers(2**63, size=SIGNATURE, dtype=np.uint64)
@@ -77,17 +75,48 @@ def overlap(one: Shingles, other: Shingles) -> float:
     return common / (len(one) + len(other) - common)
 
 
-def candidates(signatures: Signatures, threshold: float) -> Pairs:
+def candidates(signatures: Signatures, threshold: float, most: int) -> Pairs:
     """Pairs that may overlap by `threshold`, those first that seem to overlap most.
 
     Of pairs that do overlap by so much, 999 of 1,000 are among them or are linked through others.
+    At most `most` are kept, in memory too.
     """
-    found = [_pairs_in(keys) for keys in _bands(signatures, threshold)]
-    pairs = np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
-    seems = _estimates(signatures, pairs)
-    likely = seems >= threshold - 3 * np.sqrt(0.25 / SIGNATURE)
-    pairs, seems = pairs[likely], seems[likely]
-    return pairs[np.argsort(-seems, kind="stable")]
+    lowest = threshold - 3 * np.sqrt(0.25 / SIGNATURE)
+    count = len(signatures)
+    kept, seems = np.empty(0, dtype=np.int64), np.empty(0)
+    for keys in _bands(signatures, threshold):
+        for found in _merged(_numbered(pairs, count) for pairs in _pairs_in(keys)):
+            new = np.setdiff1d(found, kept)
+            estimated = _estimates(signatures, _pairs(new, count))
+            likely = estimated >= lowest
+            kept = np.concatenate([kept, new[likely]])
+            seems = np.concatenate([seems, estimated[likely]])
+            best = np.lexsort((kept, -seems))[:most]
+            kept, seems = kept[best], seems[best]
+    return _pairs(kept, count)
+
+
+def _numbered(pairs: Pairs, count: int) -> NDArray[np.int64]:
+    """Pairs of `count` texts as one number each, in the order of the pairs."""
+    return pairs[:, 0] * count + pairs[:, 1]
+
+
+def _pairs(numbers: NDArray[np.int64], count: int) -> Pairs:
+    return np.stack(np.divmod(numbers, max(1, count)), axis=1)
+
+
+def _merged(parts: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]:
+    """Numbers in arrays that are worth a call each, and take little memory."""
+    waiting: list[NDArray[np.int64]] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= _MERGED:
+            yield np.concatenate(waiting)
+            waiting, size = [], 0
+    if size:
+        yield np.concatenate(waiting)
 
 
 def _bands(signatures: Signatures, threshold: float) -> Iterator[NDArray[np.uint64]]:
@@ -111,30 +140,28 @@ def _rows(threshold: float) -> int:
     return next(fitting, 1)
 
 
-def _pairs_in(keys: NDArray[np.uint64]) -> Pairs:
+def _pairs_in(keys: NDArray[np.uint64]) -> Iterator[Pairs]:
     """Pairs of texts with the same key: all of a small bucket, a chain and a star of a large."""
     order = np.argsort(keys, kind="stable")
     ends = np.flatnonzero(np.diff(keys[order])) + 1
     starts = np.concatenate([[0], ends])
     sizes = np.diff(np.concatenate([starts, [len(keys)]]))
-    found = [np.empty((0, 2), dtype=np.int64)]
     twos = starts[sizes == 2]
-    found.append(np.stack([order[twos], order[twos + 1]], axis=1))
+    yield np.stack([order[twos], order[twos + 1]], axis=1)
     for start, size in zip(starts[sizes > 2], sizes[sizes > 2], strict=True):
         members = order[start : start + size]
         if size <= _CROWD:
             low, high = np.triu_indices(size, 1)
-            found.append(np.stack([members[low], members[high]], axis=1))
+            yield np.stack([members[low], members[high]], axis=1)
         else:
-            found.append(np.stack([members[:-1], members[1:]], axis=1))
-            found.append(np.stack([np.full(size - 1, members[0]), members[1:]], axis=1))
-    return np.concatenate(found)
+            yield np.stack([members[:-1], members[1:]], axis=1)
+            yield np.stack([np.full(size - 1, members[0]), members[1:]], axis=1)
 
 
 def _estimates(signatures: Signatures, pairs: Pairs) -> NDArray[np.float64]:
     seems = np.empty(len(pairs))
-    for start in range(0, len(pairs), 65_536):
-        some = pairs[start : start + 65_536]
+    for start in range(0, len(pairs), _BLOCK):
+        some = pairs[start : start + _BLOCK]
         same = signatures[some[:, 0]] == signatures[some[:, 1]]
         seems[start : start + len(some)] = same.mean(axis=1)
     return seems

@@ -13,7 +13,18 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from embedsvc.core.filters import And, Compare, Contains, Exists, Filter, Not, OneOf, Or, Scalar
+from embedsvc.core.filters import (
+    And,
+    Compare,
+    Contains,
+    Exists,
+    Filter,
+    Not,
+    OneOf,
+    Or,
+    Scalar,
+    show,
+)
 from embedsvc.core.model import FieldType, Metadata
 from embedsvc.core.tokens import storable
 from embedsvc.errors import InvalidInput
@@ -140,10 +151,10 @@ def check_fields(fields: Fields) -> None:
     for name in fields:
         printable = name.isprintable() and storable(name)
         if not name or name.startswith("$") or not printable:
-            raise InvalidInput(f"fields: {_show(name)} is not a name of a field")
+            raise InvalidInput(f"fields: {show(name)} is not a name of a field")
         if len(name.encode()) > MOST_NAME_BYTES:
             raise InvalidInput(
-                f"fields: the name {_show(name)} has {len(name.encode())} bytes; "
+                f"fields: the name {show(name)} has {len(name.encode())} bytes; "
                 f"at most {MOST_NAME_BYTES} are allowed"
             )
 
@@ -182,9 +193,4 @@ def _check(place: str, field: str, values: Sequence[Scalar], fields: Fields) -> 
 def _wrong(kind: FieldType, value: Any) -> str:
     too_big = kind in ("integer", "number") and isinstance(value, int | float) and value is not True
     bits = " of 64 bits" if too_big and value is not False and abs(value) >= _BITS else ""
-    return f"{_show(value)} is not {_NAMES[kind]}{bits}"
-
-
-def _show(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    return f"{show(value)} is not {_NAMES[kind]}{bits}"

@@ -126,7 +126,7 @@ class _Parser:
 
     def filter(self, raw: Any, place: str, depth: int) -> Filter:
         if not isinstance(raw, Mapping):
-            raise _fault(place, f"an object is needed, not {_show(raw)}")
+            raise _fault(place, f"an object is needed, not {show(raw)}")
         self._count(place, depth)
         return _all([self._entry(key, value, place, depth) for key, value in raw.items()])
 
@@ -135,7 +135,7 @@ class _Parser:
         self._count(here, depth)
         if key in ("$and", "$or"):
             if not isinstance(value, list) or not value:
-                raise _fault(here, f"a list of filters is needed, not {_show(value)}")
+                raise _fault(here, f"a list of filters is needed, not {show(value)}")
             parts = [self.filter(v, f"{here}[{i}]", depth + 1) for i, v in enumerate(value)]
             return And(parts) if key == "$and" else Or(parts)
         if key == "$not":
@@ -143,7 +143,7 @@ class _Parser:
         if key.startswith("$"):
             raise _fault(here, "unknown operator; here $and, $or and $not can stand")
         if not key or len(key) > 255 or not storable(key):
-            raise _fault(place, f"{_show(key)} is not a field name")
+            raise _fault(place, f"{show(key)} is not a field name")
         return self._field(key, value, here, depth)
 
     def _field(self, field: str, value: Any, place: str, depth: int) -> Filter:
@@ -167,14 +167,14 @@ class _Parser:
             case "$gt" | "$gte" | "$lt" | "$lte":
                 scalar = _scalar(value, place)
                 if scalar is None or isinstance(scalar, bool):
-                    raise _fault(place, f"a number or a string is needed, not {_show(value)}")
+                    raise _fault(place, f"a number or a string is needed, not {show(value)}")
                 return Compare(field, operator, scalar, place)
             case "$in" | "$nin":
                 found = OneOf(field, _scalars(value, place), place)
                 return found if operator == "$in" else Not(found)
             case "$exists":
                 if not isinstance(value, bool):
-                    raise _fault(place, f"true or false is needed, not {_show(value)}")
+                    raise _fault(place, f"true or false is needed, not {show(value)}")
                 return Exists(field) if value else Not(Exists(field))
             case "$contains":
                 return Contains(field, _scalar(value, place), place)
@@ -196,13 +196,13 @@ def _all(parts: list[Filter]) -> Filter:
 
 def _operators(value: Any, place: str) -> Any:
     if not isinstance(value, Mapping):
-        raise _fault(place, f"an object of operators is needed, not {_show(value)}")
+        raise _fault(place, f"an object of operators is needed, not {show(value)}")
     return value
 
 
 def _scalars(value: Any, place: str) -> list[Scalar]:
     if not isinstance(value, list):
-        raise _fault(place, f"a list is needed, not {_show(value)}")
+        raise _fault(place, f"a list is needed, not {show(value)}")
     if len(value) > MOST_VALUES:
         raise _fault(place, f"{len(value)} values; at most {MOST_VALUES} are allowed")
     return [_scalar(item, f"{place}[{i}]") for i, item in enumerate(value)]
@@ -213,19 +213,20 @@ def _scalar(value: Any, place: str) -> Scalar:
         return value
     if isinstance(value, str):
         if not storable(value):
-            raise _fault(place, f"{_show(value)} holds a character that no text can hold")
+            raise _fault(place, f"{show(value)} holds a character that no text can hold")
         return value
     if isinstance(value, int) and not -_BIGGEST <= value < _BIGGEST:
-        raise _fault(place, f"{_show(value)} does not fit into 64 bits")
+        raise _fault(place, f"{show(value)} does not fit into 64 bits")
     if isinstance(value, int | float) and math.isfinite(value):
         return value
-    raise _fault(place, f"a string, number, boolean or null is needed, not {_show(value)}")
+    raise _fault(place, f"a string, number, boolean or null is needed, not {show(value)}")
 
 
 def _fault(place: str, why: str) -> InvalidInput:
     return InvalidInput(f"{place[:200]}: {why}", code="invalid_filter")
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """The value as an error message names it, cut where it is long."""
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
-from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embedsvc.core.scripts import HANGUL, UNSPACED
 
 STEM = 6
 """Letters of a word that count. Codes, which hold a digit, count whole."""
@@ -35,15 +36,8 @@ _ASCII = re.compile(r"[a-z0-9]+(?:[-_/.][a-z0-9]+)*")
 _ACCENTS = re.compile(r"[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u06d6-\u06ed]+")
 _JOINTS = re.compile(r"[-_/.]")
 _PART = re.compile(r"[^-_/.]+")
-_UNSPACED = re.compile(
-    "["
-    "\u0e00-\u0eff"  # Thai, Lao
-    "\u1000-\u109f\u1780-\u17ff"  # Burmese, Khmer
-    "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Kana
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"  # Han
-    "\uac00-\ud7a3"  # Hangul: words carry their particles
-    "]+"
-)
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
+_UNSPACED = re.compile(f"[{UNSPACED}{HANGUL}]+")
 
 
 def terms(text: str) -> list[str]:
@@ -57,43 +51,6 @@ def fold(text: str) -> str:
         return text.lower()
     bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
     return unicodedata.normalize("NFC", bare.casefold())
-
-
-class Placed(NamedTuple):
-    """A term and the word that it stands for: `folded[start:end]`."""
-
-    term: str
-    start: int
-    end: int
-
-
-def placed(folded: str) -> Iterator[Placed]:
-    """The terms of a folded text, in the order of `terms`, with their words' places in it."""
-    pattern = _ASCII if folded.isascii() else _words()
-    for match in pattern.finditer(folded):
-        word, at = match.group(), match.start()
-        if word.isalpha() and word.isascii():
-            yield Placed(word[:STEM], at, match.end())
-            continue
-        parts = list(_PART.finditer(word))
-        for part in parts:
-            yield from _placed_pairs(part.group(), at + part.start())
-        words = [part.group() for part in parts]
-        if len(words) > 1 and _is_code(words):
-            yield Placed("".join(words)[:LONGEST], at, match.end())
-
-
-def _placed_pairs(part: str, at: int) -> Iterator[Placed]:
-    begin = 0
-    for run in _UNSPACED.finditer(part):
-        if run.start() > begin:
-            yield Placed(_stem(part[begin : run.start()]), at + begin, at + run.start())
-        for i in range(run.start(), max(run.start() + 1, run.end() - 1)):
-            pair = part[i : min(i + 2, run.end())]
-            yield Placed(pair, at + i, at + i + len(pair))
-        begin = run.end()
-    if begin < len(part):
-        yield Placed(_stem(part[begin:]), at + begin, at + len(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +96,8 @@ class Statistics:
     def rarity(self, term: str) -> float:
         """The inverse document frequency of a term, above 0."""
         holding = self.holding.get(term, 0)
-        return log(1 + (self.chunks - holding + 0.5) / (holding + 0.5))
+        chunks = max(self.chunks, holding)  # one was counted a moment after the other
+        return log(1 + (chunks - holding + 0.5) / (holding + 0.5))
 
 
 def bm25(
@@ -162,6 +120,8 @@ def bm25(
 
 def held(query: Sequence[str], packed: bytes) -> list[str]:
     """Those terms of the query that the bag holds."""
+    if not query:
+        return []
     counts, _ = _counts(query, [packed])
     return [term for term, count in zip(query, counts[0], strict=True) if count]
 
@@ -169,7 +129,10 @@ def held(query: Sequence[str], packed: bytes) -> list[str]:
 def _counts(
     query: Sequence[str], packed: Sequence[bytes]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shape (bags, terms): how often each bag holds each term; shape (bags,): words of each."""
+    """Shape (bags, terms): how often each bag holds each term; shape (bags,): words of each.
+
+    Neither may be empty.
+    """
     sizes = np.array([len(one) // 5 for one in packed])
     rows = np.repeat(np.arange(len(packed)), sizes)
     numbers = np.frombuffer(
@@ -222,6 +185,8 @@ def _pairs(part: str) -> Iterator[str]:
             yield _stem(part[at : run.start()])
         characters = run.group()
         yield from (characters[i : i + 2] for i in range(max(1, len(characters) - 1)))
+        if len(characters) > 1:
+            yield from _HAN.findall(characters)  # one of them is often a word
         at = run.end()
     if at < len(part):
         yield _stem(part[at:])

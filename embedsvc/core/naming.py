@@ -12,17 +12,14 @@ from functools import cache
 from math import log, sqrt
 
 from embedsvc.core.lexical import fold
+from embedsvc.core.scripts import UNSPACED
 from embedsvc.core.stopwords import STOP_WORDS
 
 _SHORTEST = 3
 _MOST_SHARE = 0.5
 _FEW = 4  # texts: of so few, none is told apart by how many hold a word
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-)
-_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+(?:-[^\W_{_UNSPACED}]+)*")
-_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_WORD = re.compile(rf"[{UNSPACED}]+|[^\W_{UNSPACED}]+(?:-[^\W_{UNSPACED}]+)*")
+_IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 @dataclass(frozen=True, slots=True)

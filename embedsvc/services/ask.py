@@ -96,7 +96,7 @@ class Ask:
         hits = found.hits[0]
         collection = await self._collections.get(name)
         backend = await self._embedders.of(collection)
-        sources = [Source(hit.chunk, hit.scores.dense or 0.0) for hit in hits]
+        sources = [Source(hit.chunk, _nearness(hit)) for hit in hits]
         texts: list[str] = []
         citations: list[Citation] = []
 
@@ -124,6 +124,11 @@ class Ask:
             version=found.version,
             took_ms=(time.perf_counter() - started) * 1000,
         )
+
+
+def _nearness(hit: Hit) -> float:
+    """The cosine to the question; of a lexical search the share of its words."""
+    return hit.score if hit.scores.dense is None else hit.scores.dense
 
 
 def _check(question: str, limit: int) -> None:

@@ -1,28 +1,50 @@
 """The picture of an evaluation: each metric of each configuration, with its interval."""
 
-import warnings
+from collections.abc import Container
 from io import BytesIO
-from typing import Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
 
 from embedsvc.errors import MissingDependency
 from embedsvc.services.measuring import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PictureKind = Literal["svg", "png"]
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#5f6b6d", "#00798c", "#a44a3f")
 _DOTS = 150
+_FONT = "DejaVu Sans"  # Matplotlib brings it
+_BOX = "\u25a1"
+_MOST_NAME = 60  # characters of the name of a configuration that are shown
+
+_drawing = Lock()
+"""Pictures are drawn in threads, and Matplotlib is not made for that."""
 
 
 def draw(result: Result, title: str, kind: PictureKind) -> bytes:
-    """The picture as SVG or PNG. Raises MissingDependency."""
+    """The picture as SVG or PNG, the same for the same result. Raises MissingDependency."""
     try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib import rcParams
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"pictures need the package {error.name!r}: pip install 'embedsvc[eval]'"
         ) from error
+    with _drawing:
+        rcParams["svg.hashsalt"] = "embedsvc"  # it has no other place; else ids are random
+        stream = BytesIO()
+        about = {"Date": None} if kind == "svg" else {"Software": None}
+        _figure(result, title).savefig(stream, format=kind, dpi=_DOTS, metadata=about)
+        return stream.getvalue()
+
+
+def _figure(result: Result, title: str) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import findfont, get_font
+
+    letters = get_font(findfont(_FONT)).get_charmap()
     names = list(result.configs[0].metrics)
     count = len(result.configs)
     figure = Figure(figsize=(2 + 1.6 * len(names), 4.5 + 0.2 * count), layout="constrained")
@@ -30,6 +52,7 @@ def draw(result: Result, title: str, kind: PictureKind) -> bytes:
     axes = figure.add_subplot()
     for number, config in enumerate(result.configs):
         found = [config.metrics[name] for name in names]
+        shown = _plain(config.name[:_MOST_NAME], letters)
         axes.errorbar(
             [at + 0.7 * ((number + 0.5) / count - 0.5) for at in range(len(names))],
             [one.value for one in found],
@@ -40,23 +63,27 @@ def draw(result: Result, title: str, kind: PictureKind) -> bytes:
             fmt="o",
             capsize=3,
             color=_COLOURS[number % len(_COLOURS)],
-            label=f"{_plain(config.name)}  ({config.latency.median_ms:.1f} ms)",
+            label=f"{shown}  ({config.latency.median_ms:.1f} ms)",
         )
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), names, family=_FONT)
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y", alpha=0.3)
-    axes.set_title(f"{_plain(title)}: {result.queries} queries, intervals of 95 %", fontsize=10)
-    figure.legend(loc="outside lower center", ncols=min(2, count), frameon=False, fontsize=9)
-    stream = BytesIO()
-    with rc_context({"svg.hashsalt": "embedsvc"}), warnings.catch_warnings():
-        # the same result gives the same picture; what the font lacks is drawn as a box
-        warnings.simplefilter("ignore", UserWarning)
-        about = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(stream, format=kind, dpi=_DOTS, metadata=about)
-    return stream.getvalue()
+    head = f"{_plain(title, letters)}: {result.queries} queries, intervals of 95 %"
+    axes.set_title(head, fontsize=10, family=_FONT)
+    figure.legend(
+        loc="outside lower center",
+        ncols=min(2, count),
+        frameon=False,
+        prop={"family": _FONT, "size": 9},
+    )
+    return figure
 
 
-def _plain(text: str) -> str:
-    """The text as it is: dollars would begin a formula, and an underscore hides a label."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)  # SVG is XML
+def _plain(text: str, letters: Container[int]) -> str:
+    """The text as it is, with a box for what the font lacks: Matplotlib would warn of that.
+
+    Dollars would begin a formula, and an underscore at the beginning hides a label.
+    """
+    printable = (one if one.isprintable() else " " for one in text)  # SVG is XML
+    shown = "".join(one if ord(one) in letters else _BOX for one in printable)
     return shown.replace("$", r"\$").lstrip("_") or "-"

@@ -1,7 +1,7 @@
 """Collections: create, describe, list, delete."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from embedsvc.core.fields import check_fields
@@ -14,6 +14,9 @@ from embedsvc.store.store import Store
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _MOST_TOKENS = 100_000
+
+COPY = re.compile(r"eval-([0-9a-f]{32})-[0-9]+")
+"""Names of the copies that evaluations make, with the id of the evaluation: for nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,12 @@ class Collections:
         chunking: Chunking | None = None,
         description: str | None = None,
         fields: Mapping[str, FieldType] | None = None,
+        *,
+        copy: bool = False,
     ) -> tuple[Collection, bool]:
         """Create it, or change description and fields; whether it was created.
 
+        `copy`: it is made by an evaluation, which alone may use the names that match COPY.
         Another word for the same model (at another address) is taken over. Raises Conflict when it
         exists with another embedding or chunking, or with values that do not fit the fields.
         """
@@ -67,6 +73,7 @@ class Collections:
         check_fields(fields or {})
         existing = await self._existing(name)
         if existing is None:
+            _refuse_copy_name(name, copy)
             spec = embedding or self._default
             backend = await self._embedders.backend(spec, dimensions)
             cut = _checked_chunking(chunking or _default_chunking(backend.space), backend.space)
@@ -85,8 +92,12 @@ class Collections:
         return await self._described(await self.get(name))
 
     async def list(self, after: str, limit: int) -> tuple[list[Described], str | None]:
-        """A page by name, and the name after which the next page begins."""
-        found = await self._store.collections(after, limit + 1)
+        """A page by name, without copies, and the name after which the next page begins."""
+        page = await self._store.collections(after, limit + 1)
+        found = _without_copies(page)
+        while len(found) <= limit < len(page):
+            page = await self._store.collections(page[-1].name, limit + 1)
+            found += _without_copies(page)
         more = found[limit - 1].name if len(found) > limit else None
         return [await self._described(c) for c in found[:limit]], more
 
@@ -156,6 +167,18 @@ def checked_name(name: str) -> str:
             "beginning with a letter or digit"
         )
     return name
+
+
+def _without_copies(page: Sequence[Collection]) -> list[Collection]:
+    return [one for one in page if not COPY.fullmatch(one.name)]
+
+
+def _refuse_copy_name(name: str, copy: bool) -> None:
+    if not copy and COPY.fullmatch(name):
+        raise InvalidInput(
+            f"collection: {name!r} is a name of the copies that evaluations make and delete; "
+            "choose another one"
+        )
 
 
 def _default_chunking(space: Space) -> Chunking:

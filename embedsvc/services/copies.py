@@ -1,7 +1,6 @@
 """Copies of a collection with another model or other chunks, for as long as they are measured."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -9,14 +8,13 @@ import structlog
 from embedsvc.core.model import Chunking, Collection
 from embedsvc.core.preparing import Draft, DraftChunk
 from embedsvc.errors import EmbedsvcError, InvalidInput, NotFound
-from embedsvc.services.collections import Collections
+from embedsvc.services.collections import COPY, Collections
 from embedsvc.services.ingest import Ingest
 from embedsvc.store.store import Store
 
 log = structlog.get_logger(__name__)
 
 PREFIX = "eval-"
-_NAME = re.compile(rf"{PREFIX}([0-9a-f]{{32}})-\d+")
 _PAGE = 64
 
 
@@ -61,6 +59,7 @@ class Copies:
             dimensions=dimensions,
             chunking=other.chunking or collection.chunking,
             fields=collection.fields,
+            copy=True,
         )
         after: int | None = 0
         while after is not None:
@@ -78,19 +77,6 @@ class Copies:
                 continue
             except EmbedsvcError as error:
                 log.warning("copy_not_deleted", collection=name, error=error.detail)
-
-    async def left(self) -> dict[str, str]:
-        """The copies that are there, each with the id of its evaluation."""
-        found: dict[str, str] = {}
-        after = PREFIX
-        while page := await self._store.collections(after, _PAGE):
-            for one in page:
-                if not one.name.startswith(PREFIX):
-                    return found
-                if match := _NAME.fullmatch(one.name):
-                    found[one.name] = match[1]
-            after = page[-1].name
-        return found
 
     async def _add(self, name: str, drafts: Sequence[Draft]) -> None:
         if not drafts:
@@ -126,3 +112,9 @@ class Copies:
 def name_of(evaluation_id: str, number: int) -> str:
     """The name of a copy."""
     return f"{PREFIX}{evaluation_id}-{number}"
+
+
+def owners(names: Iterable[str]) -> dict[str, str]:
+    """The names that are those of copies, each with the id of its evaluation."""
+    found = ((name, COPY.fullmatch(name)) for name in names)
+    return {name: match[1] for name, match in found if match}

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedsvc.core.batching import slices
 from embedsvc.core.duplicates import (
     SIGNATURE,
     Linked,
@@ -25,23 +26,30 @@ from embedsvc.core.duplicates import (
 )
 from embedsvc.core.filters import Filter
 from embedsvc.core.model import Collection, Matrix
-from embedsvc.errors import TooLarge
 from embedsvc.services.collections import Collections
+from embedsvc.services.listing import MOST_DOCUMENTS, listed
 from embedsvc.store.reading import Listed, Reading
 
 Kind = Literal["exact", "near"]
 T = TypeVar("T")
 
-MOST_DOCUMENTS = 1_000_000
-MOST_COMPARED = 200_000
-"""Pairs whose texts are compared word by word; when there are more, the answer says so."""
-
 MOST_SHOWN = 100
 """Documents of one group that are listed."""
 
-_PAGE = 5_000
 _CHUNKS = 4_000  # of texts that are in memory together, about 4 MB
 _PAIRS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is looked at.
+
+    Of `compared` pairs the texts are compared word by word; when there are more, the answer says
+    so.
+    """
+
+    documents: int = MOST_DOCUMENTS
+    compared: int = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +102,16 @@ class _Link:
     overlap: float | None
 
 
+_USUAL = Limits()
+
+
 class DuplicateFinder:
     """Finds documents that are there more than once. One question at a time: it reads all texts."""
 
-    def __init__(self, reading: Reading, collections: Collections) -> None:
+    def __init__(self, reading: Reading, collections: Collections, limits: Limits = _USUAL) -> None:
         self._reading = reading
         self._collections = collections
+        self._limits = limits
         self._turn = asyncio.Lock()
 
     async def find(
@@ -107,12 +119,13 @@ class DuplicateFinder:
     ) -> Duplicates:
         """Groups of documents whose texts overlap by at least `threshold`, the largest first.
 
-        Raises NotFound; TooLarge for more than MOST_DOCUMENTS.
+        Raises NotFound; TooLarge for more documents than the limit.
         """
         async with self._turn:
             started = time.perf_counter()
             collection = await self._collections.get(name)
-            documents = await self._listed(collection, where)
+            found = await listed(self._reading, collection, where, self._limits.documents)
+            documents = sorted(found, key=lambda one: (one.created_at, one.number))
             links = _same(documents)
             apart = sorted(set(range(len(documents))) - {link.other for link in links})
             near, complete = await self._near([documents[at] for at in apart], threshold)
@@ -120,48 +133,34 @@ class DuplicateFinder:
             linked = Linked(len(documents))
             for link in links:
                 linked.link(link.one, link.other)
-            found = sorted(linked.groups(), key=lambda members: (-len(members), members[0]))
+            groups = sorted(linked.groups(), key=lambda members: (-len(members), members[0]))
             return Duplicates(
-                groups=await self._groups(collection, documents, found[:limit], links),
-                total=len(found),
-                redundant=sum(len(members) - 1 for members in found),
+                groups=await self._groups(collection, documents, groups[:limit], links),
+                total=len(groups),
+                redundant=sum(len(members) - 1 for members in groups),
                 documents=len(documents),
                 complete=complete,
                 version=collection.version,
                 took_ms=(time.perf_counter() - started) * 1000,
             )
 
-    async def _listed(self, collection: Collection, where: Filter | None) -> list[Listed]:
-        """All documents, the oldest first."""
-        found: list[Listed] = []
-        after = 0
-        while page := await self._reading.documents(collection, where, after, _PAGE):
-            found += page
-            after = page[-1].number
-            if len(found) > MOST_DOCUMENTS:
-                raise TooLarge(
-                    f"more than {MOST_DOCUMENTS} documents of {collection.name!r} would be "
-                    "compared; narrow them by a filter"
-                )
-        return sorted(found, key=lambda document: (document.created_at, document.number))
-
     async def _near(
         self, documents: Sequence[Listed], threshold: float
     ) -> tuple[list[_Link], bool]:
         """Links between texts that differ, and whether all candidates were compared."""
         signatures, worded = await self._signatures(documents)
-        likely = await asyncio.to_thread(candidates, signatures, threshold)
-        pairs = worded[likely]
+        most = self._limits.compared
+        likely = await asyncio.to_thread(candidates, signatures, threshold, most + 1)
+        pairs = worded[likely[:most]]
         linked = Linked(len(documents))
         links: list[_Link] = []
-        for start in range(0, min(len(pairs), MOST_COMPARED), _PAIRS):
-            some = pairs[start : min(start + _PAIRS, MOST_COMPARED)].tolist()
+        for some in slices(pairs.tolist(), _PAIRS):
             apart = [(a, b) for a, b in some if linked.head(a) != linked.head(b)]
             for one, other, shared in await self._overlaps(documents, apart):
                 if shared >= threshold and linked.head(one) != linked.head(other):
                     linked.link(one, other)
                     links.append(_Link(one, other, shared))
-        return links, len(pairs) <= MOST_COMPARED
+        return links, len(likely) <= most
 
     async def _signatures(
         self, documents: Sequence[Listed]

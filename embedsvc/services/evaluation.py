@@ -8,19 +8,20 @@ that it is still there. One that has gone silent is failed by whoever notices.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import msgspec
 import structlog
 
+from embedsvc.core.fields import check_filter
 from embedsvc.core.metrics import Metric, parse_metrics
 from embedsvc.core.model import Collection
 from embedsvc.core.preparing import check_text
 from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound
 from embedsvc.services.collections import Collections
-from embedsvc.services.copies import Copies, Otherwise, name_of
+from embedsvc.services.copies import PREFIX, Copies, Otherwise, name_of, owners
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.evaluation_request import (
     DEFAULT_CONFIGS,
@@ -28,6 +29,7 @@ from embedsvc.services.evaluation_request import (
     Config,
     Qrel,
     Request,
+    check_size,
     named,
     relevances,
     texts_of,
@@ -35,7 +37,8 @@ from embedsvc.services.evaluation_request import (
 )
 from embedsvc.services.judging import Judging
 from embedsvc.services.measuring import Qrels, Ran, Result, library, measure
-from embedsvc.services.search import MOST_RESULTS, Search
+from embedsvc.services.rerank import Rerank
+from embedsvc.services.search import DEFAULT_RERANKER, MOST_RESULTS, Search, check_query
 from embedsvc.store.evaluations import UNFINISHED, Evaluations, Record, State
 from embedsvc.store.store import Store, now
 
@@ -65,19 +68,23 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation, with its result when it is done. `eta_s`: how long it may still take."""
+    """An evaluation, with its result when it is done.
+
+    `begun_at`: when its turn came, in microseconds; only the process that runs it knows.
+    """
 
     record: Record
     summary: Summary
     result: Result | None = None
+    begun_at: int | None = None
 
     @property
     def eta_s(self) -> float | None:
         """Seconds that it may still take; None while that cannot be told."""
         one = self.record
-        if one.state != "running" or not one.done:
+        if one.state != "running" or not one.done or self.begun_at is None:
             return None
-        return (one.updated_at - one.created_at) / 1e6 * (one.total - one.done) / one.done
+        return (one.updated_at - self.begun_at) / 1e6 * (one.total - one.done) / one.done
 
 
 @dataclass(slots=True)
@@ -95,7 +102,7 @@ class _Job:
     warnings: list[str]
     total: int
     done: int = 0
-    running: bool = False
+    begun_at: int | None = None
     copies: dict[Otherwise, str] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
@@ -120,7 +127,9 @@ class Evaluate:
         search: Search,
         copies: Copies,
         judging: Judging,
+        rerank: Rerank,
         silent_seconds: float = SILENT_SECONDS,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self._stored = stored
         self._store = store
@@ -129,7 +138,10 @@ class Evaluate:
         self._search = search
         self._copies = copies
         self._judging = judging
+        self._rerank = rerank
         self._silent_seconds = silent_seconds
+        self._beat_seconds = beat_seconds
+        self._starting = 0  # those that are being checked and are no jobs yet
         self._jobs: dict[str, _Job] = {}
         self._turn = asyncio.Lock()
 
@@ -139,12 +151,20 @@ class Evaluate:
         Raises InvalidInput, TooLarge, NotFound, MissingDependency, UnknownProvider, and Conflict
         when too many evaluations wait.
         """
-        await asyncio.to_thread(library)
-        if len(self._jobs) >= MOST_WAITING:
+        count = len(self._jobs) + self._starting
+        if count >= MOST_WAITING:
             raise Conflict(
-                f"{len(self._jobs)} evaluations are under way; wait for one, or cancel one",
+                f"{count} evaluations are under way; wait for one, or cancel one",
                 code="too_many_evaluations",
             )
+        self._starting += 1
+        try:
+            return await self._start(request)
+        finally:
+            self._starting -= 1
+
+    async def _start(self, request: Request) -> Evaluation:
+        await asyncio.to_thread(library)
         job = await self._job(request)
         record = Record(
             id=job.id,
@@ -160,7 +180,7 @@ class Evaluate:
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._run(job))
         job.task.add_done_callback(lambda _task: self._jobs.pop(job.id, None))
-        return _evaluation(record)
+        return self._told(record)
 
     async def get(self, evaluation_id: str) -> Evaluation:
         """One evaluation, with its result when it is done. Raises NotFound."""
@@ -168,10 +188,7 @@ class Evaluate:
         if record.state in UNFINISHED and self._abandoned(record.id, record.updated_at):
             await self._stored.finish(record.id, "failed", error=RESTARTED)
             record = await self._record(evaluation_id)
-        job = self._jobs.get(evaluation_id)
-        if job is not None and record.state == "running":  # later than what the last beat said
-            record = replace(record, done=job.done, updated_at=now())
-        return _evaluation(record)
+        return await asyncio.to_thread(self._told, record)  # a result may be large
 
     async def page(
         self, before: tuple[int, str] | None, limit: int
@@ -180,7 +197,7 @@ class Evaluate:
         found = await self._stored.page(before, limit + 1)
         last = found[limit - 1] if len(found) > limit else None
         more = None if last is None else (last.created_at, last.id)
-        return [_evaluation(record) for record in found[:limit]], more
+        return [self._told(record) for record in found[:limit]], more
 
     async def remove(self, evaluation_id: str) -> None:
         """Cancel an unfinished evaluation, or forget a finished one. Raises NotFound."""
@@ -188,6 +205,8 @@ class Evaluate:
         if await self._stored.finish(evaluation_id, "cancelled"):
             await self._end(evaluation_id)  # in another process it ends with its next beat
         else:
+            # whether a copy may be swept away is asked of its evaluation, which goes last
+            await self._drop_copies({evaluation_id})
             await self._stored.delete(evaluation_id)
 
     async def watch(self) -> None:
@@ -197,6 +216,8 @@ class Evaluate:
                 await self.tidy()
             except EmbedsvcError as error:
                 log.warning("evaluations_not_tidied", error=error.detail)
+            except Exception as error:  # whatever the database said, there is a next time
+                log.error("evaluations_not_tidied", exc_info=error)
             await asyncio.sleep(self._silent_seconds / 2)
 
     async def tidy(self) -> None:
@@ -204,10 +225,9 @@ class Evaluate:
         for found in await self._stored.silent(self._silence()):
             if found not in self._jobs:
                 await self._stored.finish(found, "failed", error=RESTARTED)
-        left = await self._copies.left()
-        wanted = await self._stored.unfinished(list(set(left.values())))
-        over = [name for name, owner in left.items() if owner not in {*wanted, *self._jobs}]
-        await self._copies.drop(over)
+        left = set(owners(await self._stored.collections(PREFIX)).values())
+        if left:
+            await self._drop_copies(await self._stored.finished(list(left)) - self._jobs.keys())
 
     async def aclose(self) -> None:
         """Stop what runs: it has failed, because the service was restarted."""
@@ -230,6 +250,9 @@ class Evaluate:
             queries, qrels = await self._judged(collection.name)
         texts = texts_of(queries)
         judged = relevances(texts, qrels)
+        check_size(len(judged), len(configs), len(metrics))
+        for config in configs:
+            await self._check(collection, config, request.limit)
         job = _Job(
             id=uuid4().hex,
             collection=collection,
@@ -248,13 +271,25 @@ class Evaluate:
     async def _plan_copies(self, job: _Job) -> None:
         """Which configurations need a copy, and how many documents that makes to be done."""
         for config in job.configs:
-            config.query("x", job.limit)  # a filter that cannot be read is refused now
             if config.other in job.copies or await self._is_same(job.collection, config):
                 continue
             job.copies[config.other] = name_of(job.id, len(job.copies) + 1)
         if job.copies:
             documents, _ = await self._store.counts(job.collection.id)
             job.total += documents * len(job.copies)
+
+    async def _check(self, collection: Collection, config: Config, limit: int) -> None:
+        """Refuse now what every search would refuse later."""
+        try:
+            query = config.query("x", limit)
+            check_query(query)
+            if query.where is not None:
+                check_filter(query.where, collection.fields)
+        except InvalidInput as error:
+            told = f"the configuration {config.name[:80]!r}: {error.detail}"
+            raise InvalidInput(told, code=error.code) from error
+        if config.rerank is not None:
+            await self._rerank.check(None if config.rerank == DEFAULT_RERANKER else config.rerank)
 
     async def _is_same(self, collection: Collection, config: Config) -> bool:
         """Whether the configuration searches the collection as it is."""
@@ -282,11 +317,11 @@ class Evaluate:
         beating = asyncio.create_task(self._beat(job))
         try:
             async with self._turn:
-                job.running = True
+                job.begun_at = now()
                 await self._stored.beat(job.id, job.done, job.total)
                 result = await self._result(job)
             await self._stored.beat(job.id, job.total, job.total)
-            await self._stored.finish(job.id, "done", msgspec.json.encode(result).decode())
+            await self._stored.finish(job.id, "done", await asyncio.to_thread(_written, result))
         except asyncio.CancelledError:  # nothing changes where it was cancelled by request
             await self._stored.finish(job.id, "failed", error=RESTARTED)
             raise
@@ -303,9 +338,9 @@ class Evaluate:
     async def _beat(self, job: _Job) -> None:
         """Say that the job is alive, and stop it when it was ended by others."""
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(self._beat_seconds)
             try:
-                state: State = "running" if job.running else "queued"
+                state: State = "queued" if job.begun_at is None else "running"
                 alive = await self._stored.beat(job.id, job.done, job.total, state)
             except EmbedsvcError as error:
                 log.warning("evaluation_not_noted", evaluation=job.id, error=error.detail)
@@ -372,6 +407,20 @@ class Evaluate:
             raise NotFound(f"no evaluation {evaluation_id[:80]!r}", code="evaluation_not_found")
         return record
 
+    async def _drop_copies(self, evaluation_ids: Set[str]) -> None:
+        there = owners(await self._stored.collections(PREFIX))
+        await self._copies.drop([name for name, owner in there.items() if owner in evaluation_ids])
+
+    def _told(self, record: Record) -> Evaluation:
+        """As stored, and for what runs here what came after the last beat."""
+        job = self._jobs.get(record.id)
+        begun_at = None if job is None else job.begun_at
+        if job is not None and record.state == "running":
+            record = replace(record, done=job.done, updated_at=now())
+        result = None if record.result is None else msgspec.json.decode(record.result, type=Result)
+        summary = msgspec.json.decode(record.request, type=Summary)
+        return Evaluation(record, summary, result, begun_at)
+
     def _abandoned(self, evaluation_id: str, updated_at: int) -> bool:
         return evaluation_id not in self._jobs and updated_at <= self._silence()
 
@@ -391,6 +440,5 @@ def _summary(job: _Job) -> str:
     return msgspec.json.encode(kept).decode()
 
 
-def _evaluation(record: Record) -> Evaluation:
-    result = None if record.result is None else msgspec.json.decode(record.result, type=Result)
-    return Evaluation(record, msgspec.json.decode(record.request, type=Summary), result)
+def _written(result: Result) -> str:
+    return msgspec.json.encode(result).decode()

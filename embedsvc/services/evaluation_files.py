@@ -1,6 +1,7 @@
 """Queries with judgements from files: a folder in the layout of BEIR, or one CSV."""
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class _Qrels:
 
 def _queries(file: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(_text(file).split("\n"), start=1):
         if not line.strip():
             continue
         place = f"{file}, line {number}"
@@ -97,7 +98,7 @@ def _queries(file: Path) -> dict[str, str]:
 
 def _tsv(file: Path) -> Iterator[tuple[str, list[str]]]:
     """The fields of each line: three, or the four of TREC, whose second says nothing."""
-    for number, line in enumerate(_lines(file), start=1):
+    for number, line in enumerate(_text(file).split("\n"), start=1):
         fields = [part.strip() for part in line.split("\t")]
         if fields == [""] or (number == 1 and fields[0].lower() in _HEADS):
             continue
@@ -111,8 +112,9 @@ def _tsv(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _csv(file: Path) -> Judged:
-    lines = _lines(file)
-    reader = csv.reader(lines, delimiter=_delimiter(file, lines), strict=True)
+    text = _text(file)
+    delimiter = _delimiter(file, next(io.StringIO(text, newline=""), ""))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     qrels, texts = _Qrels(), dict[str, str]()
     places: list[int] = []
     try:
@@ -136,9 +138,8 @@ def _csv(file: Path) -> Judged:
     return qrels.judged(texts)
 
 
-def _delimiter(file: Path, lines: Sequence[str]) -> str:
+def _delimiter(file: Path, header: str) -> str:
     """What stands between the columns. Raises InvalidInput when one is missing."""
-    header = lines[0] if lines else ""
     missing = set(COLUMNS)
     for delimiter in _DELIMITERS:
         absent = set(COLUMNS) - set(_normal(next(csv.reader([header], delimiter=delimiter), [])))
@@ -153,9 +154,13 @@ def _normal(row: Sequence[str]) -> list[str]:
     return [field.strip().lower() for field in row]
 
 
-def _lines(file: Path) -> list[str]:
+def _text(file: Path) -> str:
+    """What is in the file, its line ends as they are. Texts may hold U+2028: `splitlines` would
+    cut there.
+    """
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return stream.read()
     except OSError as error:
         raise InvalidInput(f"{file}: it cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

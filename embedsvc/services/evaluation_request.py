@@ -20,6 +20,7 @@ MOST_ASKED = 20_000
 MOST_QRELS = 1_000_000
 MOST_RELEVANCE = 1_000
 MOST_CONFIGS = 16
+MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,17 @@ def _described(config: Config) -> str:
         "" if cut is None else f"chunks of {cut.size}" + f"-{cut.overlap}" * bool(cut.overlap),
     ]
     return ", ".join(part for part in parts if part)[:MOST_ID]
+
+
+def check_size(queries: int, configs: int, metrics: int) -> None:
+    """Refuse what gives more values than a result holds. Raises InvalidInput."""
+    values = queries * configs * metrics
+    if values > MOST_VALUES:
+        raise InvalidInput(
+            f"queries: {queries} with a judgement in {configs} configurations by {metrics} metrics "
+            f"are {values} values; at most {MOST_VALUES} are allowed: send fewer metrics, "
+            "configurations or queries, or several evaluations"
+        )
 
 
 def texts_of(queries: Sequence[Asked]) -> dict[str, str]:

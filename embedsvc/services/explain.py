@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from embedsvc.core.filters import And, Filter
-from embedsvc.core.fusion import Ranking, Scores, ranked
+from embedsvc.core.filters import And, Filter, fields_of
+from embedsvc.core.fusion import Ranking, Scores
 from embedsvc.core.lexical import held
 from embedsvc.core.model import Chunk, Collection, Document, Ids
 from embedsvc.services.collections import Collections
 from embedsvc.services.search import MOST_OFFSET, Found, Query, Search, Trace
 from embedsvc.store.store import Store
+
+_UNREAD = "the reranker reads only the first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,14 @@ class Explain:
         found = await self._search.search(name, [query])
         trace = found.traces[0]
         steps += await self._candidates(collection, query, trace, ids)
-        steps += _ordered(query, trace, ids)
+        if steps[-1].passed:
+            steps += _ordered(query, trace, ids)
         dropped = next((step.stage for step in steps if not step.passed), None)
-        best = _best(trace.last, ids)
+        place = None if dropped else steps[-1].rank
         return Explanation(
             document_id,
-            int(ids[0]) if best is None else int(trace.last.ids[best]),
-            None if dropped or best is None else best + 1,
+            int(ids[0]) if place is None else int(trace.last.ids[place - 1]),
+            place,
             dropped,
             steps,
             found,
@@ -106,13 +109,12 @@ class Explain:
             return Step("filter", True, told), passed
         parts = list(where.parts) if isinstance(where, And) else [where]
         failed = [
-            number
-            for number, part in enumerate(parts, start=1)
+            _listed(sorted(fields_of(part)))
+            for part in parts
             if not np.isin(ids, await self._search.matching(collection, part)).any()
         ]
-        which = f"condition {', '.join(map(str, failed))} of {len(parts)} does not hold"
-        told = "no chunk of it matches the filter" + (f": {which}" if len(parts) > 1 else "")
-        return Step("filter", False, told), passed
+        which = f"; the conditions on {', '.join(failed)} do not hold" if failed else ""
+        return Step("filter", False, f"no chunk of it matches the filter{which}"), passed
 
     async def _candidates(
         self, collection: Collection, query: Query, trace: Trace, ids: Ids
@@ -125,16 +127,15 @@ class Explain:
         if deep.lexical is not None:
             step = _first("lexical", deep.ids, deep.lexical, deep.by_lexical, ids)
             steps.append(replace(step, detail=await self._words(trace, ids, step.detail)))
-        there = int(np.isin(ids, trace.found.ids).sum())
-        count = len(trace.found.ids)
-        told = f"among the {count} candidates" if there else f"outside the {count} candidates"
-        steps.append(Step("candidates", bool(there), told))
-        return steps
+        if np.isin(ids, trace.found.ids).any():
+            told = f"among the {len(trace.found.ids)} candidates"
+            return [*steps, Step("candidates", True, told)]
+        return [*steps, _outside(query, trace, steps)]
 
     async def _words(self, trace: Trace, ids: Ids, told: str) -> str:
         words = trace.wanted.words
-        if words is None:
-            return told
+        if words is None or not words.terms:
+            return f"{told}; the query has no words"
         _, bags = await self._store.bags(ids)
         have = {term for packed in bags for term in held(words.terms, packed)}
         missing = [term for term in words.terms if term not in have]
@@ -162,36 +163,58 @@ def _first(name: str, all_ids: Ids, scores: Scores, order: Ids, ids: Ids) -> Ste
     return Step(name, True, f"not among the first {len(order)}", None, score)
 
 
+def _outside(query: Query, trace: Trace, stages: Sequence[Step]) -> Step:
+    """Why a document is no candidate: a stage alone stops where the page ends."""
+    told = f"outside the {len(trace.found.ids)} candidates"
+    if len(stages) > 1 or stages[0].rank is None:
+        return Step("candidates", False, told)
+    rank, score = stages[0].rank, stages[0].score
+    if query.min_score is not None and score is not None and score < query.min_score:
+        return Step("min_score", False, f"below min_score {query.min_score}", rank, score)
+    if query.rerank is not None:
+        return Step("rerank", False, _UNREAD, rank, score)
+    return Step("limit", False, _page_of(query), rank, score)
+
+
 def _ordered(query: Query, trace: Trace, ids: Ids) -> list[Step]:
     """The document at the stages after the candidates, up to the one that dropped it."""
     orders: list[tuple[str, Ranking | None, str]] = [
-        ("fusion", trace.fused, "the scores of both stages are one"),
-        ("rerank", trace.reranked, "the reranker reads only the first"),
+        ("fusion", trace.fused if _is_fused(trace) else None, ""),
+        ("per_document", trace.narrowed, "other chunks of its document are better"),
+        ("rerank", trace.reranked, _UNREAD),
         ("min_score", trace.above, f"below min_score {query.min_score}"),
-        ("per_document", trace.narrowed, "other chunks or this document itself are left out"),
         ("diversity", trace.spread, "it says too much of what others say"),
     ]
     steps: list[Step] = []
-    before: Ranking | None = None
+    before = trace.fused
     for name, order, why in orders:
-        if order is None or (before is not None and order is before):
+        if order is None or (order is before and name != "fusion"):
             continue
         best = _best(order, ids)
         if best is None:
-            score = (
-                None
-                if before is None or (at := _best(before, ids)) is None
-                else float(before.scores[at])
-            )
+            at = _best(before, ids)
+            score = None if at is None else float(before.scores[at])
             return [*steps, Step(name, False, why, None, score)]
         steps.append(Step(name, True, f"rank {best + 1}", best + 1, float(order.scores[best])))
         before = order
-    best = _best(trace.last, ids)
-    assert best is not None
-    on_page = query.offset <= best < query.end
-    told = f"the page holds ranks {query.offset + 1} to {query.end}"
-    score = float(trace.last.scores[best])
-    return [*steps, Step("limit", on_page, told, best + 1, score)]
+    return [*steps, _page(query, trace, ids)]
+
+
+def _page(query: Query, trace: Trace, ids: Ids) -> Step:
+    """Whether one of the chunks is on the page; else where the best of them is."""
+    places = np.flatnonzero(np.isin(trace.last.ids, ids))
+    shown = places[(places >= query.offset) & (places < query.end)]
+    place = int(shown[0] if len(shown) else places[0])
+    score = float(trace.last.scores[place])
+    return Step("limit", bool(len(shown)), _page_of(query), place + 1, score)
+
+
+def _page_of(query: Query) -> str:
+    return f"the page holds ranks {query.offset + 1} to {query.end}"
+
+
+def _is_fused(trace: Trace) -> bool:
+    return trace.found.dense is not None and trace.found.lexical is not None
 
 
 def _best(order: Ranking, ids: Ids) -> int | None:
@@ -201,7 +224,8 @@ def _best(order: Ranking, ids: Ids) -> int | None:
 
 
 def _place(order: Ids, chunk_id: int) -> int | None:
-    return ranked(order, np.arange(len(order), 0, -1)).rank(chunk_id)
+    places = np.flatnonzero(order == chunk_id)
+    return int(places[0]) + 1 if len(places) else None
 
 
 def _stage(name: str, order: Ranking, chunk_id: int) -> Stage:

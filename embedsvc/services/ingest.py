@@ -212,9 +212,10 @@ class Ingest:
             try:
                 await self._finish(name, mine)
             except asyncio.CancelledError:  # the next start need not wait for the lease to end
-                for one in mine:
-                    await self._store.release(await self._collections.get(name), one, None, 0)
+                await self._release_all(name, mine)
                 raise
+            except FieldsChanged:  # to be checked against other types, at once
+                await self._release_all(name, mine)
             except NotFound:  # the collection was deleted, and these go with it
                 continue
             except Exception as error:
@@ -361,6 +362,11 @@ class Ingest:
         for i, outcome in outcomes.items():
             if outcome.error is not None:
                 await self._give_back(collection, mine[i], outcome.error)
+
+    async def _release_all(self, name: str, claimed: Sequence[Claimed]) -> None:
+        collection = await self._collections.get(name)
+        for one in claimed:
+            await self._store.release(collection, one, None, 0)
 
     async def _give_all_back(self, name: str, claimed: Sequence[Claimed]) -> None:
         collection = await self._collections.get(name)

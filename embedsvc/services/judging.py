@@ -40,7 +40,7 @@ class Judging:
                 f"no document {document_id[:MOST_ID]!r} in the collection {name!r}",
                 code="document_not_found",
             )
-        await self._stored.judge(collection.id, made)
+        await self._stored.judge(collection, made)
         return made
 
     async def page(

@@ -5,7 +5,7 @@ database; all its words score them.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,14 +17,22 @@ from embedsvc.core.model import Collection, Ids
 from embedsvc.store.store import Store
 
 MOST_TERMS = 64
-"""Of a longer query, the rarest terms count."""
+"""Of a longer query, so many terms count that chunks hold, the rarest, and as many that none does."""
+
+SCORED = 2_000
+"""So many of the chunks that the database finds are scored, at least: what it ranks by is not quite
+our score.
+"""
+
+MOST_COUNTED = 512
+"""Of a longer query, so many different terms are looked up."""
 
 ALL_WITHIN = 2_000
 """So few chunks are all scored, without asking the full text index."""
 
 _WIDEN = 4
-_KEPT = 64
-_MOST_KNOWN = 50_000
+_KEPT = 64  # versions of collections
+_MOST_KNOWN = 20_000  # terms of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +46,26 @@ class Words:
 class Lexical:
     """Ranks chunks by the words of a query."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, all_within: int = ALL_WITHIN) -> None:
         self._store = store
+        self._all_within = all_within
         self._holding: OrderedDict[tuple[int, int], dict[str, int]] = OrderedDict()
 
     async def words(self, collection: Collection, text: str) -> Words:
         """The words of a query in a collection; none when the text has none."""
-        found = await self._all(collection, dict.fromkeys(terms(text)))
-        return replace(found, terms=found.terms[:MOST_TERMS])
+        found = await self._all(collection, list(dict.fromkeys(terms(text)))[:MOST_COUNTED])
+        holding = found.statistics.holding
+        there = [term for term in found.terms if holding[term]]
+        missing = [term for term in found.terms if not holding[term]]
+        return replace(found, terms=[*missing[:MOST_TERMS], *there[:MOST_TERMS]])
 
     async def telling(self, collection: Collection, text: str, most: int) -> Words:
         """The words that tell most about a text: often in it, and rare elsewhere."""
         counts = bag(text).counts
-        found = await self._all(collection, counts)
-        weights = {term: count * found.statistics.rarity(term) for term, count in counts.items()}
-        chosen = set(sorted(found.terms, key=lambda term: -weights[term])[:most])
+        often = sorted(counts, key=lambda term: -counts[term])[:MOST_COUNTED]
+        found = await self._all(collection, often)
+        weights = {term: counts[term] * found.statistics.rarity(term) for term in often}
+        chosen = set(sorted(often, key=lambda term: -weights[term])[:most])
         return replace(found, terms=[term for term in found.terms if term in chosen])
 
     async def find(
@@ -60,7 +73,7 @@ class Lexical:
     ) -> tuple[Ranking, bool]:
         """Up to `limit` chunks that hold some of the words; whether there are no others."""
         present = [term for term in words.terms if words.statistics.holding[term]]
-        if within is not None and len(within) <= ALL_WITHIN:
+        if within is not None and len(within) <= self._all_within:
             found = await self._positive(words, within)
             return found.only(np.arange(len(found)) < limit), len(found) <= limit
         at_most = self._store.looked_at
@@ -68,7 +81,8 @@ class Lexical:
             chosen = _rarest(present, words.statistics.holding, at_most)
             if not chosen:
                 return _NOTHING, True
-            ids = await self._store.best_by_words(collection, chosen, limit, within)
+            most = max(limit, SCORED)
+            ids = await self._store.best_by_words(collection, chosen, most, within)
             found = await self._positive(words, ids)
             whole = len(chosen) == len(present)
             if whole or len(found) >= limit:
@@ -90,27 +104,26 @@ class Lexical:
         found = ranked(ids, await self.scores(words, ids))
         return found.only(found.scores > 0)
 
-    async def _all(self, collection: Collection, wanted: Iterable[str]) -> Words:
-        held = await self._counted(collection, list(wanted))
-        statistics = Statistics(
-            collection.chunks,
-            collection.words / max(1, collection.chunks),
-            {term: held[term] for term in wanted},
-        )
-        return Words(sorted(statistics.holding, key=lambda term: held[term]), statistics)
+    async def _all(self, collection: Collection, wanted: Sequence[str]) -> Words:
+        held = await self._counted(collection, wanted)
+        mean = collection.words / max(1, collection.chunks)
+        rarest = sorted(wanted, key=lambda term: held[term])
+        return Words(rarest, Statistics(collection.chunks, mean, held))
 
     async def _counted(self, collection: Collection, wanted: Sequence[str]) -> Mapping[str, int]:
         """How many chunks hold each term, remembered for as long as nothing is written."""
         key = (collection.id, collection.version)
-        known = self._holding.setdefault(key, {})
-        self._holding.move_to_end(key)
-        if len(self._holding) > _KEPT:
+        known = self._holding.get(key, {})
+        found = {term: known[term] for term in wanted if term in known}
+        if missing := [term for term in wanted if term not in found]:
+            found |= await self._store.holding(collection.id, missing)
+            kept = self._holding.get(key, {})
+            self._holding[key] = found if len(kept) > _MOST_KNOWN else kept | found
+        if key in self._holding:
+            self._holding.move_to_end(key)
+        while len(self._holding) > _KEPT:
             self._holding.popitem(last=False)
-        if len(known) > _MOST_KNOWN:
-            known.clear()
-        if missing := [term for term in wanted if term not in known]:
-            known |= await self._store.holding(collection.id, missing)
-        return known
+        return found
 
 
 _NOTHING = Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))

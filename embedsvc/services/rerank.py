@@ -72,11 +72,12 @@ class Rerank:
         *,
         most_tokens: int | None = None,
         place: str = "documents",
+        once: bool = False,
     ) -> Scored:
         """Score each text; of each at most `most_tokens` are read.
 
         Raises InvalidInput, TooLarge, UnknownProvider, ProviderError. `place` is what errors call
-        the texts.
+        the texts. With `once` a call that fails is not repeated: somebody waits.
         """
         _check(query, texts, place)
         spec = parse_spec(model or self._default)
@@ -92,7 +93,7 @@ class Rerank:
         async def one(batch: Sequence[int]) -> NDArray[np.float64]:
             async with places:
                 part = [texts[order[i]] for i in batch]
-                return await self._call(reranker, spec, query, part)
+                return await self._call(reranker, spec, query, part, once)
 
         scores = np.empty(len(texts))
         self._running[str(spec)] += 1
@@ -101,6 +102,15 @@ class Rerank:
         finally:
             self._running[str(spec)] -= 1
         return Scored(scores, reranker.name)
+
+    async def check(self, model: str | None = None) -> None:
+        """Build the reranker, if there is such a one.
+
+        Raises InvalidInput, UnknownProvider, ConfigError, Forbidden when offline.
+        """
+        spec = parse_spec(model or self._default)
+        if spec.provider != COSINE:
+            await self._built(spec)
 
     async def aclose(self) -> None:
         """Close every reranker."""
@@ -144,14 +154,15 @@ class Rerank:
             await self._rerankers.pop(name).aclose()
 
     async def _call(
-        self, reranker: Reranker, spec: Spec, query: str, texts: Sequence[str]
+        self, reranker: Reranker, spec: Spec, query: str, texts: Sequence[str], once: bool
     ) -> NDArray[np.float64]:
-        async def once() -> NDArray[np.float64]:
+        async def call() -> NDArray[np.float64]:
             return _checked(reranker, await reranker.rerank(query, texts), len(texts))
 
         if not reranker.calls.remote:
-            return await once()
-        return await self._retrying.call(spec.provider, once, at_most=QUERY_SECONDS)
+            return await call()
+        tries = 1 if once else None
+        return await self._retrying.call(spec.provider, call, at_most=QUERY_SECONDS, tries=tries)
 
 
 def cosine_embedding(spec: str) -> str | None:

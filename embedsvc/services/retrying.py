@@ -55,11 +55,12 @@ class Retrying:
         *,
         at_most: float = math.inf,
         attempt: float | None = None,
+        tries: int | None = None,
     ) -> T:
         """What `work` gives, tried until it does, for at most so many seconds.
 
-        `attempt` takes the place of the seconds that one try may last; with infinity it is never
-        broken off. Raises the last ProviderError.
+        It is tried at most `tries` times. `attempt` takes the place of the seconds that one try may
+        last; with infinity it is never broken off. Raises the last ProviderError.
         """
         attempt = self._attempt if attempt is None else attempt
         ends = time.monotonic() + min(self._total, at_most)
@@ -78,9 +79,9 @@ class Retrying:
                 failed.__cause__ = error
             except ProviderError as error:
                 failed = error
-            if not failed.transient:
-                raise failed
             failures += 1
+            if not failed.transient or failures == tries:
+                raise failed
             wrong += isinstance(failed, ProviderWrong)
             pause = _pause(failures, failed)
             if isinstance(failed, ProviderBusy):

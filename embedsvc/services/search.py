@@ -1,6 +1,6 @@
 """Search: candidates of the dense and the lexical stage, made one ranking, joined with the truth.
 
-    query ──▶ candidates ──▶ fusion ──▶ rerank ──▶ min_score ──▶ per_document ──▶ diversity ──▶ page
+    query ──▶ candidates ──▶ fusion ──▶ per_document ──▶ rerank ──▶ min_score ──▶ diversity ──▶ page
 
 What each stage made of each chunk is kept in a `Trace`, which explains a result or its absence.
 """
@@ -40,16 +40,22 @@ MOST_QUERY_CHARACTERS = 20_000
 DEPTH = 100
 """Candidates of each stage, at least, where two of them are fused."""
 
-RERANKED = 50
-"""Results that a reranker reads, at least."""
+MOST_DEPTH = 40_000
+"""Candidates of each stage, at most: a page that they cannot fill stays short."""
 
-MOST_RERANKED = 1_000
-"""The reranker reads every result up to the end of the page, so that is as far as pages go."""
+HEADS = (50, 200, 1_000)
+"""So many results a reranker reads, as few as hold the page. Within one of these steps the pages of
+a query agree."""
+
+POOLS = (200, 1_000, 4_000)
+"""From so many results diverse ones are chosen: POOLS[i] up to rank HEADS[i]."""
+
+MOST_ORDERED = HEADS[-1]
+"""As far as pages go with a reranker or with diversity."""
 
 DEFAULT_RERANKER = "default"
 
 _WIDEN = 4
-_SPREAD = 4  # candidates for one result, where some of them are left out or pushed apart
 _LIKE_CHARACTERS = 20_000  # of a document that others shall be like: its words are in there
 _LIKE_TERMS = 25
 
@@ -116,16 +122,16 @@ class Trace:
     wanted: Wanted
     found: Candidates
     fused: Ranking
+    narrowed: Ranking
     reranked: Ranking | None
     above: Ranking
-    narrowed: Ranking
     spread: Ranking | None
     degraded: tuple[str, ...] = ()
 
     @property
     def last(self) -> Ranking:
         """The order that pages are cut from."""
-        return self.narrowed if self.spread is None else self.spread
+        return self.above if self.spread is None else self.spread
 
     def scores(self, chunk_id: int) -> StageScores:
         """Of one of the candidates."""
@@ -196,7 +202,7 @@ class Search:
         """The best chunks for each query. Sees every write that was acknowledged before."""
         started = time.perf_counter()
         for number, query in enumerate(queries):
-            _check(query, f"queries[{number}]." if len(queries) > 1 else "")
+            check_query(query, f"queries[{number}]." if len(queries) > 1 else "")
         collection = await self._collections.get(name)
         backend = await self._embedders.of(collection) if any(map(_embeds, queries)) else None
         # words are looked up while the model reads the questions
@@ -348,63 +354,78 @@ class Search:
         depth = _depth(query)
         while True:
             found = await self._retriever.find(wanted, index, depth, known)
-            trace = await self._ordered(query, wanted, index, found)
-            enough = len(trace.last) >= query.end or len(trace.above) < len(trace.fused)
-            if enough or found.complete or query.rerank is not None:
-                return trace
+            fused = fuse(found, query.fusion)
+            narrowed, documents = await self._narrowed(query, wanted.collection, fused)
+            if (
+                found.complete
+                or len(narrowed) >= _needed(query)
+                or (query.rerank is None and len(_above(query, fused)) < len(fused))
+                or depth >= MOST_DEPTH
+                or await self._holds_all(wanted, documents)
+            ):
+                break
             depth, known = depth * _WIDEN, Stages()
+        reranked, degraded = await self._reranked(query, wanted.collection, narrowed)
+        above = _above(query, narrowed if reranked is None else reranked)
+        spread = await self._spread(query, index, above)
+        return Trace(wanted, found, fused, narrowed, reranked, above, spread, degraded)
 
-    async def _ordered(
-        self, query: Query, wanted: Wanted, index: VectorIndex | None, found: Candidates
-    ) -> Trace:
-        """From candidates to the order of the results."""
-        fused = fuse(found, query.fusion)
-        reranked, degraded = await self._reranked(query, wanted.collection, fused)
-        order = fused if reranked is None else reranked
-        above = order
-        if query.min_score is not None:
-            above = order.only(order.scores >= np.float32(query.min_score))
-        narrowed = await self._narrowed(query, wanted.collection, above)
-        spread = None
-        if query.diversity is not None and index is not None:
-            head = narrowed.only(np.arange(len(narrowed)) < query.end * _SPREAD)
-            there, vectors = await index.vectors(np.sort(head.ids))
-            head = head.only(np.isin(head.ids, there))
-            rows = vectors[np.searchsorted(there, head.ids)]
-            spread = diversified(head, rows, query.diversity, query.end)
-        return Trace(wanted, found, fused, reranked, above, narrowed, spread, degraded)
+    async def _holds_all(self, wanted: Wanted, documents: int) -> bool:
+        """Whether so many are all documents there are; not looked up where a filter counts."""
+        if wanted.within is not None or not documents:
+            return False
+        return documents >= (await self._store.counts(wanted.collection.id))[0]
+
+    async def _spread(
+        self, query: Query, index: VectorIndex | None, above: Ranking
+    ) -> Ranking | None:
+        """The results with what says the same pushed apart."""
+        if query.diversity is None or index is None:
+            return None
+        pool = above.only(np.arange(len(above)) < _needed(query))
+        there, vectors = await index.vectors(np.sort(pool.ids))
+        pool = pool.only(np.isin(pool.ids, there))
+        rows = vectors[np.searchsorted(there, pool.ids)]
+        return await asyncio.to_thread(diversified, pool, rows, query.diversity, query.end)
 
     async def _reranked(
-        self, query: Query, collection: Collection, fused: Ranking
+        self, query: Query, collection: Collection, narrowed: Ranking
     ) -> tuple[Ranking | None, tuple[str, ...]]:
         """The head of the ranking by a reranker; None, and why, when that failed."""
-        if query.rerank is None or not len(fused):
+        if query.rerank is None or not len(narrowed):
             return None, ()
-        ids = fused.ids[: max(RERANKED, query.end)]
+        ids = narrowed.ids[: _step(HEADS, query.end)]
         rows = await self._store.chunks(collection.id, ids.tolist())
         ids = ids[np.isin(ids, list(rows))]
         texts = [_titled(rows[int(i)]) for i in ids]
         model = None if query.rerank == DEFAULT_RERANKER else query.rerank
         try:
-            scored = await self._rerank.rerank(query.text or "", texts, model, place="results")
+            scored = await self._rerank.rerank(
+                query.text or "", texts, model, place="results", once=True
+            )
         except ProviderError as error:
             return None, (f"rerank: {error.detail}; the order is that before it",)
         return ranked(ids, scored.scores), ()
 
-    async def _narrowed(self, query: Query, collection: Collection, above: Ranking) -> Ranking:
-        """Without the document that others shall be like, and with so many chunks a document."""
+    async def _narrowed(
+        self, query: Query, collection: Collection, fused: Ranking
+    ) -> tuple[Ranking, int]:
+        """Without the document that others shall be like, and with so many chunks a document.
+
+        And how many documents there were, where they were looked at.
+        """
         if query.per_document is None and query.document_id is None:
-            return above
-        owners = await self._store.owners(collection.id, above.ids.tolist())
+            return fused, 0
+        owners = await self._store.owners(collection.id, fused.ids.tolist())
         seen: dict[str, int] = {}
-        keep = np.zeros(len(above), dtype=np.bool_)
-        for place, chunk_id in enumerate(above.ids.tolist()):
+        keep = np.zeros(len(fused), dtype=np.bool_)
+        for place, chunk_id in enumerate(fused.ids.tolist()):
             owner = owners.get(chunk_id)
             if owner is None or owner == query.document_id:
                 continue
             seen[owner] = seen.get(owner, 0) + 1
-            keep[place] = seen[owner] <= (query.per_document or len(above))
-        return above.only(keep)
+            keep[place] = seen[owner] <= (query.per_document or len(fused))
+        return fused.only(keep), len(set(owners.values())) if query.per_document else 0
 
     # -- the answer -----------------------------------------------------------------------------
 
@@ -428,14 +449,12 @@ class Search:
         words = None
         if query.highlight and query.text is not None:
             words = trace.wanted.words or await self._lexical.words(collection, query.text)
+        shown: Sequence[tuple[int, int] | None] = [None] * len(chunks)
+        if words is not None:
+            shown = await asyncio.to_thread(_highlighted, chunks, words)
         return [
-            Hit(
-                chunk,
-                trace.last.score(chunk.id) or 0.0,
-                trace.scores(chunk.id),
-                None if words is None else _highlighted(chunk, words),
-            )
-            for chunk in chunks
+            Hit(chunk, trace.last.score(chunk.id) or 0.0, trace.scores(chunk.id), marked)
+            for chunk, marked in zip(chunks, shown, strict=True)
         ]
 
     async def _plan(
@@ -463,9 +482,9 @@ class Search:
         )
 
 
-def _highlighted(chunk: Chunk, words: Words) -> tuple[int, int]:
-    found = highlight(words.terms, words.statistics.rarity, chunk.text)
-    return chunk.start + found.start, chunk.start + found.end
+def _highlighted(chunks: Sequence[Chunk], words: Words) -> list[tuple[int, int]]:
+    found = [highlight(words.terms, words.statistics.rarity, chunk.text) for chunk in chunks]
+    return [(c.start + one.start, c.start + one.end) for c, one in zip(chunks, found, strict=True)]
 
 
 def _titled(chunk: Chunk) -> str:
@@ -487,15 +506,22 @@ def _embeds(query: Query) -> bool:
     return query.text is not None and _is_dense(query)
 
 
+def _needed(query: Query) -> int:
+    """How many results must be there before a page can be cut from them."""
+    if query.diversity is not None:
+        return _step(POOLS, query.end)
+    return query.end if query.rerank is None else _step(HEADS, query.end)
+
+
+def _step(sizes: Sequence[int], end: int) -> int:
+    return next(size for size, head in zip(sizes, HEADS, strict=True) if end <= head)
+
+
 def _depth(query: Query) -> int:
     """How many candidates each stage gives, in steps, so that the pages of a query agree."""
-    needed = query.end
-    if query.diversity:
-        needed = needed * _SPREAD
-    elif query.per_document is not None or query.document_id is not None:
+    needed = _needed(query)
+    if query.per_document is not None or query.document_id is not None:
         needed = needed * 2 + 20
-    if query.rerank is not None:
-        needed = max(needed, RERANKED)
     if query.stages == "dense":
         return needed
     depth = DEPTH
@@ -504,7 +530,15 @@ def _depth(query: Query) -> int:
     return depth
 
 
-def _check(query: Query, place: str) -> None:
+def _above(query: Query, order: Ranking) -> Ranking:
+    """What is not below the least score."""
+    if query.min_score is None:
+        return order
+    return order.only(order.scores >= np.float32(query.min_score))
+
+
+def check_query(query: Query, place: str = "") -> None:
+    """Raises InvalidInput naming the field, after `place`, when the query makes no sense."""
     given = [query.text is not None, query.vector is not None, query.document_id is not None]
     if sum(given) != 1:
         raise InvalidInput(f"{place}query: send one of query, vector and document_id")
@@ -534,7 +568,8 @@ def _check_mode(query: Query, place: str) -> None:
         raise InvalidInput(f"{place}diversity: it compares vectors; use mode dense or hybrid")
     if query.rerank is not None and query.text is None:
         raise InvalidInput(f"{place}rerank: a reranker reads a query; send one")
-    if query.rerank is not None and query.end > MOST_RERANKED:
-        raise InvalidInput(
-            f"{place}rerank: offset + limit is {query.end}; with a reranker at most {MOST_RERANKED}"
-        )
+    for name, given in (("rerank", query.rerank), ("diversity", query.diversity)):
+        if given is not None and query.end > MOST_ORDERED:
+            raise InvalidInput(
+                f"{place}{name}: offset + limit is {query.end}; with it at most {MOST_ORDERED}"
+            )

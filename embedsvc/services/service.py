@@ -40,6 +40,7 @@ REPLIES_KEPT = 86_400 * 1_000_000
 
 _PAGE = 100
 _COUNTED_SECONDS = 5.0
+_TIDIED_SECONDS = 3600.0
 
 
 @dataclass(slots=True)
@@ -163,7 +164,9 @@ class Service:
                 await self.store.forget_replies(now() - REPLIES_KEPT)
             except EmbedsvcError as error:
                 log.warning("tidying_failed", error=error.detail)
-            await asyncio.sleep(3600)
+            except Exception as error:  # whatever the database said, there is a next time
+                log.error("tidying_failed", exc_info=error)
+            await asyncio.sleep(_TIDIED_SECONDS)
 
     async def _count(self) -> None:
         """Write what was counted, every few seconds."""

@@ -2,29 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedsvc.core.batching import slices
 from embedsvc.core.filters import Filter
 from embedsvc.core.model import Collection, Matrix
 from embedsvc.core.naming import Term, name_groups
-from embedsvc.errors import InvalidInput, TooLarge
+from embedsvc.errors import InvalidInput
 from embedsvc.services.collections import Collections
+from embedsvc.services.listing import MOST_DOCUMENTS, listed
 from embedsvc.store.reading import Listed, Reading
-
-MOST_DOCUMENTS = 1_000_000
-MOST_SAMPLED = 10_000
-"""Documents whose vectors the groups are made from; all others go to the nearest group."""
 
 MOST_CLUSTERS = 200
 _MOST_CHOSEN = 50
 """When the number of groups is not given: more than a reader takes in."""
 
 _FEW = 4
-_COMPARED = 1_500
 _NAMED_BY = 60
 _READ = 3_000
 _LABEL = 3
@@ -32,6 +29,19 @@ _PAGE = 5_000
 _SEED = 0
 
 Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is looked at.
+
+    The groups are made from the vectors of `sampled` documents, and all others go to the nearest
+    one; where the groups begin, and how well they stand apart, is told from `compared` of these.
+    """
+
+    documents: int = MOST_DOCUMENTS
+    sampled: int = 10_000
+    compared: int = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +99,16 @@ class _Placed:
         return nearest
 
 
+_USUAL = Limits()
+
+
 class TopicFinder:
     """Finds what a collection is about. One question at a time."""
 
-    def __init__(self, reading: Reading, collections: Collections) -> None:
+    def __init__(self, reading: Reading, collections: Collections, limits: Limits = _USUAL) -> None:
         self._reading = reading
         self._collections = collections
+        self._limits = limits
         self._turn = asyncio.Lock()
 
     async def find(
@@ -108,13 +122,13 @@ class TopicFinder:
         """The topics of a collection: `clusters` of them, or as many as the data suggest.
 
         The same collection has the same topics each time. Raises NotFound; InvalidInput for more
-        clusters than documents; TooLarge for more than MOST_DOCUMENTS.
+        clusters than documents; TooLarge for more documents than the limit.
         """
         async with self._turn:
             started = time.perf_counter()
             collection = await self._collections.get(name)
-            documents = await self._listed(collection, where)
-            chosen = _sample(len(documents))
+            documents = await listed(self._reading, collection, where, self._limits.documents)
+            chosen = _sample(len(documents), self._limits.sampled)
             numbers, rows = await self._reading.means(
                 collection, [documents[at].number for at in chosen]
             )
@@ -123,7 +137,9 @@ class TopicFinder:
                     f"clusters: {clusters}; there are {len(numbers)} documents with vectors: "
                     "ask for at most as many"
                 )
-            centres, separation = await asyncio.to_thread(_centres, rows, clusters)
+            centres, separation = await asyncio.to_thread(
+                _centres, rows, clusters, self._limits.compared
+            )
             placed = await self._place(collection, documents, centres)
             if clusters is None:
                 placed = _without_loners(placed)
@@ -138,19 +154,6 @@ class TopicFinder:
                 took_ms=(time.perf_counter() - started) * 1000,
             )
 
-    async def _listed(self, collection: Collection, where: Filter | None) -> list[Listed]:
-        found: list[Listed] = []
-        after = 0
-        while page := await self._reading.documents(collection, where, after, _PAGE):
-            found += page
-            after = page[-1].number
-            if len(found) > MOST_DOCUMENTS:
-                raise TooLarge(
-                    f"more than {MOST_DOCUMENTS} documents of {collection.name!r} would be "
-                    "grouped; narrow them by a filter"
-                )
-        return found
-
     async def _place(
         self, collection: Collection, documents: Sequence[Listed], centres: Matrix
     ) -> _Placed:
@@ -158,7 +161,7 @@ class TopicFinder:
         at = {document.number: position for position, document in enumerate(documents)}
         labels = np.full(len(documents), -1, dtype=np.int64)
         scores = np.zeros(len(documents), dtype=np.float32)
-        for page in _pages(list(at)) if len(centres) else ():
+        for page in slices(list(at), _PAGE) if len(centres) else ():
             numbers, rows = await self._reading.means(collection, page)
             cosines = rows @ centres.T
             positions = [at[number] for number in numbers.tolist()]
@@ -194,7 +197,7 @@ class TopicFinder:
     ) -> Mapping[int, str]:
         """Title and beginning of each document's text."""
         found: dict[int, str] = {}
-        for page in _pages(positions):
+        for page in slices(positions, _PAGE):
             texts = await self._reading.texts([documents[at].number for at in page], _READ)
             for at in page:
                 title = documents[at].title or ""
@@ -202,16 +205,16 @@ class TopicFinder:
         return found
 
 
-def _sample(count: int) -> list[int]:
-    """Positions of the documents that topics are made from, ascending."""
-    if count <= MOST_SAMPLED:
+def _sample(count: int, most: int) -> list[int]:
+    """At most so many of `count` positions, ascending, the same each time."""
+    if count <= most:
         return list(range(count))
-    chosen = np.random.default_rng(_SEED).choice(count, MOST_SAMPLED, replace=False)
+    chosen = np.random.default_rng(_SEED).choice(count, most, replace=False)
     positions: list[int] = np.sort(chosen).tolist()
     return positions
 
 
-def _centres(rows: Matrix, clusters: int | None) -> tuple[Matrix, float | None]:
+def _centres(rows: Matrix, clusters: int | None, compared: int) -> tuple[Matrix, float | None]:
     """Unit vectors in the middle of each group, and how well the groups stand apart.
 
     k-means begins where Ward's method, which cannot take in as many documents, has put the groups:
@@ -219,10 +222,7 @@ def _centres(rows: Matrix, clusters: int | None) -> tuple[Matrix, float | None]:
     """
     if not len(rows):
         return rows, None
-    some = rows
-    if len(rows) > _COMPARED:
-        chosen = np.random.default_rng(_SEED).choice(len(rows), _COMPARED, replace=False)
-        some = rows[np.sort(chosen)]
+    some = rows[_sample(len(rows), compared)]
     distances = np.clip(1 - some @ some.T, 0, 2)
     np.fill_diagonal(distances, 0)
     labels = _grouped(some, distances, clusters)
@@ -302,7 +302,3 @@ def _label(words: Sequence[Term], nearest: Listed) -> str:
     if not words:
         return nearest.title or nearest.id
     return ", ".join(word.term for word in words[:_LABEL])
-
-
-def _pages(values: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (values[i : i + _PAGE] for i in range(0, len(values), _PAGE))

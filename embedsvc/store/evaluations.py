@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from embedsvc.core.model import Collection
 from embedsvc.errors import NotFound
 from embedsvc.store import tables as t
 from embedsvc.store.database import Database
@@ -56,13 +57,13 @@ class Evaluations:
 
     # -- judgements ---------------------------------------------------------------------------
 
-    async def judge(self, collection_id: int, judgement: Judgement) -> None:
+    async def judge(self, collection: Collection, judgement: Judgement) -> None:
         """Keep a judgement, in the place of an earlier one of the same query and document.
 
         Raises NotFound when the collection is gone.
         """
         row = {
-            "collection_id": collection_id,
+            "collection_id": collection.id,
             "query_hash": _hash(judgement.query),
             "document_key": judgement.document_id,
             "query": judgement.query,
@@ -71,9 +72,18 @@ class Evaluations:
         }
 
         def work(tx: Connection) -> None:
-            there = select(t.collection.c.id).where(t.collection.c.id == collection_id)
+            # whoever deletes the collection renames it first, and until the end of this the lock
+            # keeps them from it: so no judgement comes to what is being swept away
+            there = (
+                select(t.collection.c.id)
+                .where(t.collection.c.id == collection.id, t.collection.c.name == collection.name)
+                .with_for_update(read=True, key_share=True)
+            )
             if tx.execute(there).first() is None:
-                raise NotFound("the collection was deleted meanwhile", code="collection_not_found")
+                raise NotFound(
+                    f"the collection {collection.name!r} was deleted meanwhile",
+                    code="collection_not_found",
+                )
             dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
             statement = dialect.insert(t.judgement)
             changed = {
@@ -166,12 +176,18 @@ class Evaluations:
         )
         return await self._db.read(lambda tx: list(tx.execute(query).scalars()))
 
-    async def unfinished(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are queued or running."""
+    async def finished(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are known and neither queued nor running."""
         query = select(t.evaluation.c.id).where(
-            t.evaluation.c.state.in_(UNFINISHED), t.evaluation.c.id.in_(ids)
+            t.evaluation.c.state.not_in(UNFINISHED), t.evaluation.c.id.in_(ids)
         )
         return await self._db.read(lambda tx: set(tx.execute(query).scalars()))
+
+    async def collections(self, prefix: str) -> list[str]:
+        """The names of all collections that begin so, in whatever order."""
+        name = t.collection.c.name
+        query = select(name).where(name.startswith(prefix, autoescape=True))
+        return await self._db.read(lambda tx: list(tx.execute(query).scalars()))
 
     async def _change(self, evaluation_id: str, values: Mapping[str, Any]) -> bool:
         statement = (

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from embedsvc.core.batching import slices
 from embedsvc.core.fields import MISSING, Fields, microseconds, misfit, value_of
 from embedsvc.core.model import FieldType, Metadata
 from embedsvc.errors import Conflict
@@ -52,7 +53,7 @@ def put_again(
         return
     theirs = select(t.chunk.c.id, t.chunk.c.metadata).where(t.chunk.c.document_id == document_id)
     chunks = tx.execute(theirs).all()
-    for some in _pages(chunks):
+    for some in slices(chunks, _PAGE):
         ids = [row.id for row in some]
         tx.execute(delete(t.field_value).where(t.field_value.c.chunk_id.in_(ids)))
         put(tx, collection_id, fields, ((row.id, metadata, row.metadata) for row in some))
@@ -147,7 +148,7 @@ def _fill(tx: Connection, collection_id: int, fields: Fields) -> None:
     """Write the rows of these fields for every chunk of the collection, a page at a time."""
     misfits = _Misfits(fields)
     mine = select(t.document.c.id).where(t.document.c.collection_id == collection_id)
-    for numbers in _pages(tx.execute(mine.order_by(t.document.c.id)).scalars().all()):
+    for numbers in slices(tx.execute(mine.order_by(t.document.c.id)).scalars().all(), _PAGE):
         documents = tx.execute(
             select(t.document.c.id, t.document.c.key, t.document.c.metadata).where(
                 t.document.c.id.in_(numbers)
@@ -179,7 +180,3 @@ def _fill(tx: Connection, collection_id: int, fields: Fields) -> None:
             ),
         )
     misfits.refuse()
-
-
-def _pages(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (rows[at : at + _PAGE] for at in range(0, len(rows), _PAGE))

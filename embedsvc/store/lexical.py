@@ -15,7 +15,12 @@ from embedsvc.core.model import Ids
 from embedsvc.core.vectors import inside
 
 MOST_HELD = 20_001
-"""PostgreSQL counts the chunks that hold a term only so far: it has to look at each."""
+"""PostgreSQL counts the chunks that hold a term only so far: it has to look at each. Commoner ones
+weigh as if no more held them.
+"""
+
+MOST_UNRANKED = 50_000
+"""So many chunks that hold one very common word are scored on PostgreSQL."""
 
 LOOKED_AT = {"sqlite": 10_000, "postgresql": 5_000}
 """About how many chunks are looked at for one query: the rarest of its words choose them."""
@@ -47,14 +52,21 @@ _DELETE = {
     ),
 }
 _HOLDING = {
-    "sqlite": text("SELECT doc FROM lexical_terms WHERE term = :term"),
+    "sqlite": text("SELECT term, doc FROM lexical_terms WHERE term IN :lexemes").bindparams(
+        bindparam("lexemes", expanding=True)
+    ),
     "postgresql": text(
-        "SELECT count(*) FROM (SELECT 1 FROM lexical "
-        "WHERE terms @@ CAST(:term AS tsquery) LIMIT :most) AS held"
+        "SELECT asked.term, (SELECT count(*) FROM (SELECT 1 FROM lexical "
+        "WHERE terms @@ CAST(quote_literal(asked.term) AS tsquery) LIMIT :most) AS held) "
+        "FROM unnest(CAST(:lexemes AS text[])) AS asked(term)"
     ),
 }
 _BEST = text("SELECT rowid FROM lexical WHERE lexical MATCH :any ORDER BY rank LIMIT :limit")
 _ANY = text("SELECT chunk_id FROM lexical WHERE terms @@ CAST(:any AS tsquery) LIMIT :limit")
+_ANY_WITHIN = text(
+    "SELECT chunk_id FROM lexical WHERE terms @@ CAST(:any AS tsquery) "
+    "AND chunk_id = ANY(CAST(:within AS bigint[])) LIMIT :limit"
+)
 
 
 _WIDEN = 8
@@ -90,14 +102,13 @@ def delete(tx: Connection, ids: Sequence[int]) -> None:
 
 def holding(tx: Connection, collection_id: int, terms: Iterable[str]) -> Mapping[str, int]:
     """How many chunks of the collection hold each term; PostgreSQL counts up to MOST_HELD."""
+    lexemes = {_lexeme(collection_id, term): term for term in terms}
+    if not lexemes:
+        return {}
     kind = tx.dialect.name
-    found = {}
-    for term in terms:
-        asked = _lexeme(collection_id, term)
-        given = asked if kind == "sqlite" else _quoted(asked)
-        bound = {"term": given} | ({} if kind == "sqlite" else {"most": MOST_HELD})
-        found[term] = int(tx.execute(_HOLDING[kind], bound).scalar() or 0)
-    return found
+    asked = {"lexemes": list(lexemes)} | ({} if kind == "sqlite" else {"most": MOST_HELD})
+    counted = {row[0]: int(row[1]) for row in tx.execute(_HOLDING[kind], asked)}
+    return {term: counted.get(lexeme, 0) for lexeme, term in lexemes.items()}
 
 
 def best(
@@ -110,15 +121,20 @@ def best(
 ) -> Ids:
     """Ids of chunks that hold one of the terms; with `within`, ascending, only of those.
 
-    SQLite gives the `limit` best by its own BM25. PostgreSQL, which has none, gives any, up to
-    LOOKED_AT of them: all are to be scored. `share` of all chunks are within: a guess how many to
-    read.
+    SQLite gives the `limit` best by its own BM25. PostgreSQL, which has none, gives all, up to
+    MOST_UNRANKED where `limit` is not more: they are to be scored. `share` of all chunks are
+    within: a guess how many to read.
     """
     lexemes = [_lexeme(collection_id, term) for term in terms]
     if tx.dialect.name == "postgresql":
-        asked = {"any": " | ".join(map(_quoted, lexemes)), "limit": LOOKED_AT["postgresql"]}
-        ids = np.fromiter(tx.execute(_ANY, asked).scalars(), dtype=np.int64)
-        return ids if within is None else ids[inside(ids, within)]
+        asked = {
+            "any": " | ".join(map(_quoted, lexemes)),
+            "limit": max(limit, MOST_UNRANKED),
+        }
+        if within is None:
+            return np.fromiter(tx.execute(_ANY, asked).scalars(), dtype=np.int64)
+        found = tx.execute(_ANY_WITHIN, asked | {"within": within.tolist()}).scalars()
+        return np.fromiter(found, dtype=np.int64)
     any_of = " OR ".join(f'"{lexeme}"' for lexeme in lexemes)
     most = limit if within is None else int(2 * limit / max(share, 1e-9)) + 1
     while True:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
+from embedsvc.core.batching import slices
 from embedsvc.core.fields import check_filter
 from embedsvc.core.filters import Filter
 from embedsvc.core.model import Collection, Ids, Matrix
@@ -44,8 +45,6 @@ class Reading:
 
         Raises InvalidInput for a filter that does not fit the declared fields.
         """
-        if where is not None:
-            check_filter(where, collection.fields)
 
         def work(tx: Connection) -> list[Listed]:
             query = (
@@ -59,7 +58,7 @@ class Reading:
                 .limit(limit)
             )
             if where is not None:
-                query = query.where(compile_filter(where, [t.document.c.metadata], tx.dialect.name))
+                query = query.where(_condition(tx, collection, where))
             return [Listed(*row) for row in tx.execute(query)]
 
         return await self._db.read(work)
@@ -70,7 +69,7 @@ class Reading:
 
         def work(tx: Connection) -> dict[int, str]:
             found: dict[int, str] = {}
-            for some in _slices(numbers):
+            for some in slices(numbers, _SLICE):
                 query = select(t.document.c.id, column).where(t.document.c.id.in_(some))
                 found.update((row[0], row[1]) for row in tx.execute(query))
             return found
@@ -84,7 +83,7 @@ class Reading:
         """
 
         def work(tx: Connection) -> tuple[Ids, Matrix]:
-            parts = [_means(tx, collection, some) for some in _slices(sorted(numbers))]
+            parts = [_means(tx, collection, some) for some in slices(sorted(numbers), _SLICE)]
             if not parts:
                 return np.empty(0, np.int64), np.empty((0, collection.dimensions), np.float32)
             return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
@@ -100,6 +99,14 @@ _LISTED = (
     t.document.c.text_hash,
     t.document.c.chunks,
 )
+
+
+def _condition(tx: Connection, collection: Collection, where: Filter) -> ColumnElement[bool]:
+    """The filter over documents, by the fields that are declared at this moment."""
+    declared = select(t.collection.c.fields).where(t.collection.c.id == collection.id)
+    fields = tx.execute(declared).scalar() or {}
+    check_filter(where, fields)
+    return compile_filter(where, [t.document.c.metadata], tx.dialect.name, fields)
 
 
 def _means(tx: Connection, collection: Collection, numbers: Sequence[int]) -> tuple[Ids, Matrix]:
@@ -124,7 +131,3 @@ def _means(tx: Connection, collection: Collection, numbers: Sequence[int]) -> tu
     lengths = np.linalg.norm(sums, axis=1)
     there = lengths > _SMALLEST
     return order[there], sums[there] / lengths[there, None]
-
-
-def _slices(values: Sequence[int]) -> list[Sequence[int]]:
-    return [values[i : i + _SLICE] for i in range(0, len(values), _SLICE)]

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from sqlalchemy import (
@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from embedsvc.core.batching import slices
 from embedsvc.core.fields import Fields, check_filter, check_values
 from embedsvc.core.filters import Filter
 from embedsvc.core.lexical import Bag, bag
@@ -62,8 +63,6 @@ KEPT_VERSIONS = 10_000
 _PRUNE_EVERY = 500
 _SLICE = 5_000  # bound variables in one IN list
 _GONE = "#"  # first character of the name of a collection that is being swept away
-
-V = TypeVar("V")
 
 
 def now() -> int:
@@ -340,7 +339,7 @@ class Store:
 
         def work(tx: Connection) -> set[bytes]:
             found: set[bytes] = set()
-            for some in _slices(keys):
+            for some in slices(keys, _SLICE):
                 found.update(
                     tx.execute(
                         select(t.vector.c.key).where(
@@ -369,7 +368,7 @@ class Store:
 
         def work(tx: Connection) -> dict[str, Known]:
             found: dict[str, Known] = {}
-            for some in _slices(_possible(ids)):
+            for some in slices(_possible(ids), _SLICE):
                 rows = tx.execute(
                     select(
                         t.document.c.key,
@@ -645,7 +644,7 @@ class Store:
                 numbers = list(_existing(tx, owner.id, ids).values())
             else:
                 numbers = list(tx.execute(select(t.document.c.id).where(*mine)).scalars())
-            for some in _slices(numbers):
+            for some in slices(numbers, _SLICE):
                 _drop_chunks(tx, owner.id, version, some)
                 tx.execute(delete(t.pending).where(t.pending.c.document_id.in_(some)))
                 tx.execute(delete(t.document).where(t.document.c.id.in_(some)))
@@ -662,7 +661,7 @@ class Store:
 
         def work(tx: Connection) -> dict[int, Chunk]:
             found: dict[int, Chunk] = {}
-            for some in _slices(wanted):
+            for some in slices(wanted, _SLICE):
                 rows = tx.execute(_CHUNKS_BY_ID, {"ids": some, "collection_id": collection_id})
                 found.update({row[0]: _to_chunk(row) for row in rows})
             return found
@@ -674,7 +673,7 @@ class Store:
 
         def work(tx: Connection) -> dict[int, str]:
             found: dict[int, str] = {}
-            for some in _slices(ids):
+            for some in slices(ids, _SLICE):
                 rows = tx.execute(_OWNERS, {"ids": some, "collection_id": collection_id})
                 found.update((row[0], row[1]) for row in rows)
             return found
@@ -687,7 +686,7 @@ class Store:
         def work(tx: Connection) -> list[Row[Any]]:
             return [
                 row
-                for some in _slices(ids)
+                for some in slices(ids, _SLICE)
                 for row in tx.execute(
                     _vector_query(collection).where(t.chunk.c.id.in_(some)).order_by(t.chunk.c.id)
                 )
@@ -746,7 +745,9 @@ class Store:
 
         def work(tx: Connection) -> tuple[Ids, list[bytes]]:
             rows = [
-                row for some in _slices(ids.tolist()) for row in tx.execute(_BAGS, {"ids": some})
+                row
+                for some in slices(ids.tolist(), _SLICE)
+                for row in tx.execute(_BAGS, {"ids": some})
             ]
             return np.array([row[0] for row in rows], dtype=np.int64), [row[1] for row in rows]
 
@@ -942,7 +943,7 @@ def _insert(tx: Connection, table: Any) -> Any:
 
 def _existing(tx: Connection, collection_id: int, ids: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for some in _slices(_possible(ids)):
+    for some in slices(_possible(ids), _SLICE):
         rows = tx.execute(
             select(t.document.c.key, t.document.c.id).where(
                 t.document.c.collection_id == collection_id, t.document.c.key.in_(some)
@@ -971,7 +972,7 @@ def _put_documents(
 ) -> dict[str, int]:
     """Write the document rows, drop what their old ones had; return their ids by key."""
     ids = _existing(tx, collection_id, [d.id for d in documents])
-    for some in _slices(list(ids.values())):
+    for some in slices(list(ids.values()), _SLICE):
         _drop_chunks(tx, collection_id, version, some)
         tx.execute(delete(t.pending).where(t.pending.c.document_id.in_(some)))
     for document in documents:
@@ -1097,7 +1098,7 @@ def _drop_chunks(
 
 def _delete_chunks(tx: Connection, ids: Sequence[int]) -> None:
     """Delete chunks with all that is indexed of them."""
-    for some in _slices(ids):
+    for some in slices(ids, _SLICE):
         lexical.delete(tx, some)
         tx.execute(delete(t.field_value).where(t.field_value.c.chunk_id.in_(some)))
         tx.execute(delete(t.chunk).where(t.chunk.c.id.in_(some)))
@@ -1126,13 +1127,17 @@ def _index_words_again(
         )
     ).all()
     bags = [bag(title or "", row.text) for row in rows]
-    for row, words in zip(rows, bags, strict=True):
-        tx.execute(
-            update(t.chunk)
-            .where(t.chunk.c.id == row.id)
-            .values(words=words.words, terms=words.packed())
-        )
-    lexical.delete(tx, [row.id for row in rows])
+    if not rows:
+        return
+    tx.execute(
+        update(t.chunk).where(t.chunk.c.id == bindparam("chunk")),
+        [
+            {"chunk": row.id, "words": words.words, "terms": words.packed()}
+            for row, words in zip(rows, bags, strict=True)
+        ],
+    )
+    for some in slices([row.id for row in rows], _SLICE):
+        lexical.delete(tx, some)
     lexical.insert(
         tx, ((row.id, collection_id, words) for row, words in zip(rows, bags, strict=True))
     )
@@ -1272,7 +1277,3 @@ def _to_chunk(row: Any) -> Chunk:
     number, key, ordinal, start, end, page, text, title, url, metadata, own = row
     merged = metadata if own is None else {**metadata, **own}
     return Chunk(number, key, ordinal, start, end, page, text, title, url, merged)
-
-
-def _slices(values: Sequence[V]) -> Iterable[Sequence[V]]:
-    return (values[i : i + _SLICE] for i in range(0, len(values), _SLICE))

@@ -1,5 +1,6 @@
 """Which texts are nearly the same: the measure, its estimate, and what is never missed."""
 
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +18,7 @@ from embedsvc.core.duplicates import (
 )
 
 TEXTS = st.text(alphabet=st.one_of(st.sampled_from(" ab.é東ไ\n"), st.characters()), max_size=80)
+MOST = 200_000
 
 
 def words(seed: int, count: int = 120) -> list[str]:
@@ -77,7 +79,7 @@ def test_pairs_that_overlap_enough_are_candidates(threshold: float) -> None:
         text = words(seed)
         texts += [text, changed(text, seed % 12, seed)]
     runs = [shingles(" ".join(text)) for text in texts]
-    found = candidates(np.stack([signature(one) for one in runs]), threshold)
+    found = candidates(np.stack([signature(one) for one in runs]), threshold, MOST)
     assert (found[:, 0] < found[:, 1]).all()
     given_ = {tuple(pair) for pair in found.tolist()}
     true = {
@@ -91,7 +93,7 @@ def test_pairs_that_overlap_enough_are_candidates(threshold: float) -> None:
 
 def test_a_crowd_of_the_same_costs_no_square_of_its_size() -> None:
     one = signature(shingles(" ".join(words(1))))
-    found = candidates(np.tile(one, (3_000, 1)), 0.7)
+    found = candidates(np.tile(one, (3_000, 1)), 0.7, MOST)
     assert len(found) <= 2 * 3_000
     linked = Linked(3_000)
     for a, b in found.tolist():
@@ -99,9 +101,30 @@ def test_a_crowd_of_the_same_costs_no_square_of_its_size() -> None:
     assert [len(group) for group in linked.groups()] == [3_000]
 
 
+def test_only_the_most_likely_pairs_are_kept() -> None:
+    made = np.random.default_rng(3).integers(6, size=(300, SIGNATURE)).astype(np.uint32)
+    every = candidates(made, 0.3, MOST)
+    assert len(every) > 1_000
+    assert len({tuple(pair) for pair in every.tolist()}) == len(every)
+    assert (every[:, 0] < every[:, 1]).all()
+    seems = (made[every[:, 0]] == made[every[:, 1]]).mean(axis=1)
+    assert (np.diff(seems) <= 0).all()
+    assert candidates(made, 0.3, 50).tolist() == every[:50].tolist()
+
+
+def test_many_buckets_of_a_low_threshold_take_little_memory() -> None:
+    made = np.random.default_rng(4).integers(80, size=(2_000, SIGNATURE)).astype(np.uint32)
+    tracemalloc.start()
+    try:
+        candidates(made, 0.3, 1_000)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_no_texts_have_no_candidates() -> None:
-    assert len(candidates(np.empty((0, SIGNATURE), dtype=np.uint32), 0.7)) == 0
-    assert len(candidates(np.ones((1, SIGNATURE), dtype=np.uint32), 0.7)) == 0
+    assert len(candidates(np.empty((0, SIGNATURE), dtype=np.uint32), 0.7, MOST)) == 0
+    assert len(candidates(np.ones((1, SIGNATURE), dtype=np.uint32), 0.7, MOST)) == 0
 
 
 def test_what_is_linked_around_a_corner_is_one_group() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from embedsvc.app import build_service
+from embedsvc.core.lexical import Statistics, bag, bm25, terms
 from embedsvc.core.preparing import Draft, DraftChunk
 from embedsvc.errors import NotFound
 from embedsvc.index import faiss
@@ -103,11 +104,17 @@ class Machine(RuleBasedStateMachine):
             pass
         self.documents[document] = [text]
 
-    @rule(via=which, query=texts, limit=st.integers(1, 30))
-    def search(self, via: int, query: str, limit: int) -> None:
-        found = self.run(self.services[via].search.search(NAME, [Query(query, limit=limit)]))
+    @rule(
+        via=which,
+        query=texts,
+        limit=st.integers(1, 30),
+        mode=st.sampled_from(["dense", "lexical", "hybrid"]),
+    )
+    def search(self, via: int, query: str, limit: int, mode: Any) -> None:
+        asked = Query(query, limit=limit, mode=mode)
+        found = self.run(self.services[via].search.search(NAME, [asked]))
         hits = [(hit.chunk.document_id, hit.chunk.text, hit.score) for hit in found.hits[0]]
-        expected = self.brute_force(query)
+        expected = self.brute_force(query, mode)
         assert len(hits) == min(limit, len(expected))
         best = [score for _, _, score in expected[:limit]]
         np.testing.assert_allclose([score for *_, score in hits], best, atol=1e-5)
@@ -179,11 +186,29 @@ class Machine(RuleBasedStateMachine):
             connection.close()
         return [(key, text, np.frombuffer(data, "<f4")) for key, text, data in found]
 
-    def brute_force(self, query: str) -> list[tuple[str, str, float]]:
+    def brute_force(self, query: str, mode: str) -> list[tuple[str, str, float]]:
         backend = self.run(self.services[0].embedders.backend(f"hash:{DIMENSIONS}"))
         vector = self.run(self.services[0].embedders.embed(backend, [query], "query")).rows[0]
-        scored = [(d, t, float(row @ vector)) for d, t, row in self.rows()]
+        rows = self.rows()
+        shares = self.shares(query, [text for _, text, _ in rows])
+        scored = []
+        for (document, text, row), share in zip(rows, shares, strict=True):
+            cosine = float(row @ vector)
+            score = {"dense": cosine, "lexical": share, "hybrid": (cosine + share) / 2}[mode]
+            if mode != "lexical" or share > 0:
+                scored.append((document, text, score))
         return sorted(scored, key=lambda one: -one[2])
+
+    def shares(self, query: str, texts: list[str]) -> list[float]:
+        """BM25 of each text among these."""
+        bags = [bag(text) for text in texts]
+        asked = list(dict.fromkeys(terms(query)))
+        holding = {term: sum(term in one.counts for one in bags) for term in asked}
+        mean = sum(one.words for one in bags) / max(1, len(bags))
+        found: list[float] = bm25(
+            asked, Statistics(len(bags), mean, holding), [one.packed() for one in bags]
+        ).tolist()
+        return found
 
 
 Machine.TestCase.settings = settings(

@@ -9,8 +9,8 @@ import pytest
 from embedsvc.core.filters import parse_filter
 from embedsvc.core.preparing import Draft
 from embedsvc.errors import InvalidInput, NotFound, TooLarge
-from embedsvc.services import duplicates as module
-from embedsvc.services.duplicates import MOST_SHOWN, Duplicates
+from embedsvc.services.duplicates import MOST_SHOWN, DuplicateFinder, Duplicates, Limits
+from embedsvc.store.reading import Reading
 
 Run = Callable[[Any], Any]
 
@@ -162,21 +162,22 @@ def test_documents_that_are_not_embedded_yet_are_left_out(run: Run, opened: Any)
     run(work())
 
 
-def test_what_is_too_much_to_compare_is_said(
-    run: Run, opened: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_much_to_compare_is_said(run: Run, opened: Any) -> None:
+    def limited(service: Any, limits: Limits) -> DuplicateFinder:
+        return DuplicateFinder(Reading(service.database), service.collections, limits)
+
     async def work() -> None:
         async with opened() as service:
             for n in range(2):
                 await fill(service, Draft(f"a{n}", text=text(n)))
                 await fill(service, Draft(f"b{n}", text=edited(text(n), 10, 60 + n)))
             assert (await service.duplicates.find("c")).complete
-            monkeypatch.setattr(module, "MOST_COMPARED", 1)
-            found = await service.duplicates.find("c")
+            found = await limited(service, Limits(compared=1)).find("c")
             assert (found.complete, found.total) == (False, 1)
-            monkeypatch.setattr(module, "MOST_DOCUMENTS", 3)
+            assert (await limited(service, Limits(compared=2)).find("c")).complete
+            assert (await limited(service, Limits(documents=4)).find("c")).documents == 4
             with pytest.raises(TooLarge, match="filter"):
-                await service.duplicates.find("c")
+                await limited(service, Limits(documents=3)).find("c")
 
     run(work())
 
@@ -189,5 +190,20 @@ def test_an_unknown_collection_and_a_misfit_filter_are_refused(run: Run, opened:
             await service.collections.put("typed", fields={"year": "integer"})
             with pytest.raises(InvalidInput, match="year"):
                 await service.duplicates.find("typed", where=parse_filter({"year": "old"}))
+
+    run(work())
+
+
+def test_a_declared_datetime_is_compared_as_a_time(
+    run: Run, opened: Any, either_settings: Any
+) -> None:
+    async def work() -> None:
+        async with opened(of=either_settings) as service:
+            await service.collections.put("c", fields={"at": "datetime"})
+            for n, at in enumerate(["2024-05-31T23:30:00-02:00", "2024-06-01T02:00:00Z"]):
+                await fill(service, Draft(f"d{n}", text="the same", metadata={"at": at}))
+            where = parse_filter({"at": {"$gte": "2024-06-01"}})
+            assert (await service.duplicates.find("c", where=where)).documents == 2
+            assert (await service.topics.find("c", where=where)).documents == 2
 
     run(work())

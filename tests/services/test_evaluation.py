@@ -2,16 +2,21 @@
 
 import asyncio
 import csv
+import json
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import ir_measures
 import numpy as np
 import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from embedsvc.core.metrics import parse_metrics
 from embedsvc.core.model import Chunking
@@ -23,18 +28,19 @@ from embedsvc.errors import (
     NotFound,
     ProviderError,
     TooLarge,
+    UnknownProvider,
 )
-from embedsvc.services import evaluation as evaluation_module
 from embedsvc.services.charting import draw
-from embedsvc.services.copies import name_of
-from embedsvc.services.evaluation import RESTARTED, Evaluate, Evaluation
+from embedsvc.services.copies import Copies, name_of
+from embedsvc.services.evaluation import RESTARTED, Evaluate, Evaluation, Summary
 from embedsvc.services.evaluation_files import read_judged
 from embedsvc.services.evaluation_request import Asked, Config, Qrel, Request
 from embedsvc.services.measuring import Ran, Result, measure, values_of
 from embedsvc.services.service import Service
 from embedsvc.settings import Settings
-from embedsvc.store.evaluations import Evaluations, Record
-from embedsvc.store.store import now
+from embedsvc.store.database import Database
+from embedsvc.store.evaluations import Evaluations, Judgement, Record
+from embedsvc.store.store import Store, now
 
 Run = Callable[[Any], Any]
 
@@ -87,13 +93,30 @@ async def names(service: Service) -> list[str]:
     return [one.name for one in await service.store.collections("", 100)]
 
 
+def another(service: Service, search: Any = None, **seconds: float) -> Evaluate:
+    """The evaluations as another process has them."""
+    return Evaluate(
+        Evaluations(service.database),
+        service.store,
+        service.collections,
+        service.embedders,
+        search or service.search,
+        Copies(service.store, service.collections, service.ingest, 100),
+        service.judging,
+        service.rerank,
+        **seconds,
+    )
+
+
 @pytest.fixture
 def filled(opened: Any) -> Any:
     """`async with filled() as service`: with the documents, its evaluations ended at the end."""
 
     @asynccontextmanager
-    async def open_(**options: Any) -> AsyncIterator[Service]:
+    async def open_(search: Any = None, **options: Any) -> AsyncIterator[Service]:
         async with opened(**options) as service:
+            if search is not None:
+                service = replace(service, evaluate=another(service, search=search))
             await fill(service)
             try:
                 yield service
@@ -327,17 +350,6 @@ def test_a_search_that_was_degraded_says_so(run: Run, filled: Any) -> None:
     run(work())
 
 
-def test_a_reranker_that_does_not_exist_fails_the_evaluation(run: Run, filled: Any) -> None:
-    async def work() -> None:
-        async with filled() as service:
-            found = await service.evaluate.start(replace(DENSE, configs=[Config(rerank="nope:x")]))
-            record = (await ended(service, found.record.id)).record
-            assert record.state == "failed"
-            assert "'nope'" in str(record.error)
-
-    run(work())
-
-
 # -- judgements -----------------------------------------------------------------------------------
 
 
@@ -444,6 +456,21 @@ MANY = [Asked(str(n), "x") for n in range(20_001)]
         ({"configs": [Config(name="a"), Config(name="a")]}, InvalidInput, "'a' comes twice"),
         ({"configs": [Config(filter={"$x": 1})]}, InvalidInput, "filter"),
         ({"configs": [Config(embedding="nope:x")]}, Exception, "nope"),
+        ({"configs": [Config(rerank="nope:x")]}, UnknownProvider, "nope"),
+        (
+            {"configs": [Config(mode="lexical", diversity=0.5)]},
+            InvalidInput,
+            "the configuration 'lexical, diversity 0.5': diversity: it compares vectors",
+        ),
+        (
+            {
+                "queries": [Asked(str(n), "x") for n in range(13_000)],
+                "qrels": [Qrel(str(n), "d1", 1) for n in range(13_000)],
+                "configs": [Config()] * 16,
+            },
+            InvalidInput,
+            "13000 with a judgement in 16 configurations by 5 metrics are 1040000 values; at most",
+        ),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_before_anything_runs(
@@ -485,26 +512,33 @@ def test_without_the_library_the_package_is_named(
 # -- under way, cancelled, restarted --------------------------------------------------------------
 
 
-async def slow(service: Service, request: Request = DENSE, copies: bool = True) -> str:
-    """An evaluation that has made its copy and then takes for ever."""
-    reached = asyncio.Event()
+@dataclass
+class Stuck:
+    """Searches that take for ever."""
 
-    async def search(*_: Any, **__: Any) -> Any:
-        reached.set()
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def search(self, *_: Any, **__: Any) -> Any:
+        self.reached.set()
         await asyncio.Event().wait()
 
-    service.evaluate._search.search = search  # type: ignore[method-assign]
+
+async def slow(evaluate: Evaluate, stuck: Stuck, copies: bool = True) -> str:
+    """An evaluation that has made its copy and then takes for ever."""
     other = [Config(mode="dense", embedding="hash:16")] if copies else [Config()]
-    found = await service.evaluate.start(replace(request, configs=other))
-    await asyncio.wait_for(reached.wait(), 30)
+    found = await evaluate.start(replace(DENSE, configs=other))
+    await asyncio.wait_for(stuck.reached.wait(), 30)
     return found.record.id
 
 
 def test_an_evaluation_that_is_cancelled_stops_and_leaves_no_copy(run: Run, filled: Any) -> None:
     async def work() -> None:
-        async with filled() as service:
-            number = await slow(service)
+        stuck = Stuck()
+        async with filled(stuck) as service:
+            number = await slow(service.evaluate, stuck)
             assert len(await names(service)) == 2
+            listed, _ = await service.collections.list("", 1)
+            assert [one.collection.name for one in listed] == ["c"]  # a copy is nobody's business
             found = await service.evaluate.get(number)
             assert found.record.state == "running"
             assert found.record.done == len(DOCUMENTS)
@@ -521,8 +555,9 @@ def test_an_evaluation_that_is_cancelled_stops_and_leaves_no_copy(run: Run, fill
 
 def test_evaluations_wait_for_their_turn_and_can_be_cancelled_there(run: Run, filled: Any) -> None:
     async def work() -> None:
-        async with filled() as service:
-            first = await slow(service, copies=False)
+        stuck = Stuck()
+        async with filled(stuck) as service:
+            first = await slow(service.evaluate, stuck, copies=False)
             waiting = [(await service.evaluate.start(DENSE)).record.id for _ in range(15)]
             with pytest.raises(Conflict, match="16 evaluations are under way"):
                 await service.evaluate.start(DENSE)
@@ -542,8 +577,9 @@ def test_what_was_under_way_when_the_service_stops_has_failed_and_leaves_nothing
     run: Run, filled: Any
 ) -> None:
     async def work() -> None:
-        async with filled() as service:
-            running = await slow(service)
+        stuck = Stuck()
+        async with filled(stuck) as service:
+            running = await slow(service.evaluate, stuck)
             waiting = (await service.evaluate.start(DENSE)).record.id
             await service.evaluate.aclose()
             for number in (running, waiting):
@@ -554,21 +590,6 @@ def test_what_was_under_way_when_the_service_stops_has_failed_and_leaves_nothing
     run(work())
 
 
-def silent(service: Service, seconds: float) -> Evaluate:
-    """The evaluations as another process sees them."""
-    one = service.evaluate
-    return Evaluate(
-        one._stored,
-        service.store,
-        service.collections,
-        service.embedders,
-        service.search,
-        one._copies,
-        service.judging,
-        silent_seconds=seconds,
-    )
-
-
 async def crashed(service: Service, age_seconds: float) -> str:
     """What is left of an evaluation whose process was killed so long ago."""
     at = now() - int(age_seconds * 1e6)
@@ -576,7 +597,7 @@ async def crashed(service: Service, age_seconds: float) -> str:
     summary = '{"configs":[],"metrics":[],"limit":1,"seed":0,"queries":1,"qrels":1}'
     stored = Evaluations(service.database)
     await stored.add(Record(number, "c", "running", 1, 9, summary, at, at))
-    await service.collections.put(name_of(number, 1))
+    await service.collections.put(name_of(number, 1), copy=True)
     return number
 
 
@@ -585,10 +606,12 @@ def test_what_a_crash_left_is_failed_and_its_copies_are_swept_away(run: Run, fil
         async with filled() as service:
             number = await crashed(service, age_seconds=60)
             await service.collections.put("eval-mine")
+            nobodys = name_of("f" * 32, 1)  # made before such names were reserved
+            await service.collections.put(nobodys, copy=True)
             await service.evaluate.tidy()
             record = (await service.evaluate.get(number)).record
             assert (record.state, record.error) == ("failed", RESTARTED)
-            assert await names(service) == ["c", "eval-mine"]
+            assert await names(service) == ["c", nobodys, "eval-mine"]
 
     run(work())
 
@@ -613,15 +636,13 @@ def test_who_asks_for_an_abandoned_evaluation_learns_it_at_once(run: Run, filled
     run(work())
 
 
-def test_another_process_can_cancel_what_runs_here(
-    run: Run, filled: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluation_module, "BEAT_SECONDS", 0.05)
-
+def test_another_process_can_cancel_what_runs_here(run: Run, filled: Any) -> None:
     async def work() -> None:
+        stuck = Stuck()
         async with filled() as service:
-            number = await slow(service)
-            await silent(service, 20).remove(number)
+            here = another(service, stuck, beat_seconds=0.05)
+            number = await slow(here, stuck)
+            await service.evaluate.remove(number)
             for _ in range(500):
                 if await names(service) == ["c"]:
                     break
@@ -633,17 +654,181 @@ def test_another_process_can_cancel_what_runs_here(
 
 
 def test_an_unexpected_error_fails_the_evaluation_without_its_words(run: Run, filled: Any) -> None:
+    class Broken:
+        async def search(self, *_: Any) -> Any:
+            raise ValueError("secret words")
+
     async def work() -> None:
-        async with filled() as service:
-
-            async def search(*_: Any) -> Any:
-                raise ValueError("secret words")
-
-            service.evaluate._search.search = search  # type: ignore[method-assign]
+        async with filled(Broken()) as service:
             number = (await service.evaluate.start(DENSE)).record.id
             record = (await ended(service, number)).record
             assert record.state == "failed"
             assert "the log has it" in str(record.error)
+
+    run(work())
+
+
+def test_how_long_it_may_take_is_counted_from_when_its_turn_came(run: Run, filled: Any) -> None:
+    at = 1_000_000_000_000
+    summary = Summary([], [], 1, 0, 1, 1)
+    record = Record("a" * 32, "c", "running", 1, 5, "", at - 600 * 10**6, at)
+    assert Evaluation(record, summary, begun_at=at - 10 * 10**6).eta_s == 40
+    assert Evaluation(record, summary).eta_s is None  # another process runs it
+
+    async def work() -> None:
+        stuck = Stuck()
+        async with filled(stuck) as service:
+            number = await slow(service.evaluate, stuck)
+            found = await service.evaluate.get(number)
+            assert found.record.created_at < (found.begun_at or 0) <= found.record.updated_at
+            page, _ = await service.evaluate.page(None, 1)
+            assert page[0].begun_at == found.begun_at
+
+    run(work())
+
+
+def test_no_more_than_sixteen_begin_at_the_same_moment(run: Run, filled: Any) -> None:
+    async def work() -> None:
+        async with filled(Stuck()) as service:
+            started = [service.evaluate.start(DENSE) for _ in range(20)]
+            found = await asyncio.gather(*started, return_exceptions=True)
+            assert sum(isinstance(one, Evaluation) for one in found) == 16
+            assert sum(isinstance(one, Conflict) for one in found) == 4
+            await service.evaluate.aclose()
+            with pytest.raises(InvalidInput):  # one that is refused keeps no place
+                await service.evaluate.start(replace(DENSE, seed=-1))
+            await asyncio.gather(*(service.evaluate.start(DENSE) for _ in range(16)))
+
+    run(work())
+
+
+def test_a_filter_that_does_not_fit_the_declared_fields_is_refused_at_once(
+    run: Run, filled: Any
+) -> None:
+    wrong = Config(name="mine", filter={"n": "five"})
+
+    async def work() -> None:
+        async with filled() as service:
+            await service.collections.put("c", fields={"n": "number"})
+            with pytest.raises(InvalidInput, match=r"the configuration 'mine': filter.*'n'"):
+                await service.evaluate.start(replace(DENSE, configs=[wrong]))
+
+    run(work())
+
+
+def test_the_names_of_copies_are_refused_for_the_collections_of_others(
+    run: Run, filled: Any
+) -> None:
+    name = name_of("0" * 32, 1)
+
+    async def work() -> None:
+        async with filled() as service:
+            with pytest.raises(InvalidInput, match=f"'{name}' is a name of the copies"):
+                await service.collections.put(name)
+            with pytest.raises(InvalidInput, match="choose another one"):
+                await service.ingest.add(name, [Draft("d", text="x")])
+            assert (await service.collections.put(f"{name}x"))[1]
+
+    run(work())
+
+
+def test_an_evaluation_that_is_forgotten_takes_the_copies_along_that_it_left(
+    run: Run, filled: Any
+) -> None:
+    async def work() -> None:
+        async with filled() as service:
+            number = await crashed(service, age_seconds=60)
+            assert (await service.evaluate.get(number)).record.state == "failed"
+            await service.evaluate.remove(number)
+            assert await names(service) == ["c"]
+
+    run(work())
+
+
+def test_copies_are_hidden_from_the_pages_of_collections(run: Run, filled: Any) -> None:
+    async def work() -> None:
+        async with filled() as service:
+            for n in range(5):
+                await service.collections.put(name_of("0" * 32, n), copy=True)
+            await service.collections.put("eval-0")
+            await service.collections.put("zoo")
+            found: list[str] = []
+            after: str | None = ""
+            while after is not None:
+                page, after = await service.collections.list(after, 1)
+                assert len(page) == 1
+                found += [one.collection.name for one in page]
+            assert found == ["c", "eval-0", "zoo"]
+
+    run(work())
+
+
+def test_a_judgement_of_a_collection_that_is_being_deleted_is_refused_by_name(
+    run: Run, opened: Any, either_settings: Settings
+) -> None:
+    async def work() -> None:
+        async with opened(of=either_settings) as service:
+            await fill(service)
+            collection = await service.collections.get("c")
+            await service.collections.delete("c")  # its rows are still there
+            judgement = Judgement("fox", "d1", 1, now())
+            with pytest.raises(NotFound, match="the collection 'c' was deleted meanwhile"):
+                await Evaluations(service.database).judge(collection, judgement)
+            while await service.store.sweep():
+                pass
+
+    run(work())
+
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+AS 'BEGIN PERFORM pg_sleep(0.7); RETURN NEW; END';
+CREATE TRIGGER slow BEFORE INSERT ON judgement FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+
+
+def test_a_collection_that_is_being_judged_is_deleted_after_that_in_postgresql(
+    run: Run, opened: Any, settings: Settings, postgres_databases: Any
+) -> None:
+    url = postgres_databases.fresh()
+
+    async def work() -> None:
+        async with opened(of=replace(settings, database_url=url)) as service:
+            await fill(service)
+            await service.database.write(lambda tx: tx.execute(text(SLOW)))
+            collection = await service.collections.get("c")
+            judgement = Judgement("fox", "d1", 1, now())
+            judging = asyncio.create_task(
+                Evaluations(service.database).judge(collection, judgement)
+            )
+            await asyncio.sleep(0.2)  # it has looked for the collection, and inserts
+            other = Database(url)  # another process: its transactions overlap with ours
+            await Store(other).delete_collection("c")
+            while await Store(other).sweep():
+                pass
+            other.close()
+            await judging
+
+    run(work())
+
+
+def test_tidying_goes_on_after_an_error_that_nobody_expected(run: Run, opened: Any) -> None:
+    trigger = "CREATE TRIGGER no BEFORE DELETE ON collection BEGIN SELECT RAISE(ABORT, 'no'); END"
+
+    async def work() -> None:
+        async with opened() as service:
+            await service.collections.put("c")
+            await service.collections.delete("c")
+            await service.database.write(lambda tx: tx.execute(text(trigger)))
+            with capture_logs() as logs:
+                tidying = asyncio.create_task(service._tidy())
+                for _ in range(500):
+                    if logs or tidying.done():
+                        break
+                    await asyncio.sleep(0.01)
+                assert not tidying.done()
+                assert [one["event"] for one in logs] == ["tidying_failed"]
+            tidying.cancel()
 
     run(work())
 
@@ -690,6 +875,23 @@ def test_the_picture_is_svg_or_png_and_the_same_each_time() -> None:
     assert svg == draw(result, "c", "svg")
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert draw(result, "c", "png").startswith(b"\x89PNG")
+
+
+def test_a_picture_of_many_long_names_in_a_script_that_the_font_lacks_is_drawn() -> None:
+    result = a_result()
+    one = result.configs[0]
+    many = [replace(one, name=f"{n} {'狐 fox ' * 70}") for n in range(16)]
+    svg = draw(replace(result, configs=many), "狐", "svg")  # a warning would be an error here
+    assert len(svg) < 2_000_000
+
+
+def test_pictures_may_be_drawn_at_the_same_time() -> None:
+    result = a_result()
+    filters, once = list(warnings.filters), draw(result, "c", "svg")
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda _: draw(result, "c", "svg"), range(6)))
+    assert set(drawn) == {once}
+    assert warnings.filters == filters
 
 
 def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -776,6 +978,23 @@ def test_a_csv_is_read_whatever_stands_between_its_columns(tmp_path: Path, delim
     first, second = 'a, "quoted"; query', "a\nlong one"
     assert judged.queries == [Asked(first, first), Asked(second, second)]
     assert judged.qrels[0] == Qrel(first, "d/1", 1)
+
+
+ODD = "one\u2028two\u2029three\x85four\x0bfive\x1csix"
+
+
+def test_texts_may_hold_what_unicode_calls_the_end_of_a_line(beir: Path, tmp_path: Path) -> None:
+    line = json.dumps({"_id": "1", "text": ODD}, ensure_ascii=False)
+    for sign in ("\x0b", "\x1c"):  # JSON has these escaped
+        line = line.replace(sign, json.dumps(sign)[1:-1])
+    (beir / "queries.jsonl").write_text(f'{line}\r\n{{"_id": "2", "text": "two"}}\n')
+    (beir / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\r\n2\ta\u2028b\t1\r\n1\tb\t2")
+    judged = read_judged(beir)
+    assert judged.queries == [Asked("1", ODD), Asked("2", "two")]
+    assert judged.qrels == [Qrel("2", "a\u2028b", 1), Qrel("1", "b", 2)]
+    file = tmp_path / "judged.csv"
+    file.write_text(f"query,document_id,relevance\r\n{ODD},d\x0b1,1\r\n", newline="")
+    assert read_judged(file).qrels == [Qrel(ODD, "d\x0b1", 1)]
 
 
 @pytest.mark.parametrize(

@@ -80,16 +80,51 @@ def test_the_condition_of_a_filter_that_does_not_hold_is_named(run: Run, two: An
     where = parse_filter({"n": {"$gte": 5}, "lang": "en"})
     found = explained(run, two, "d7", Query("word7", where=where))
     assert found.dropped_by == "filter"
-    assert "condition 2 of 2" in found.steps[-1].detail
+    assert "the conditions on lang do not hold" in found.steps[-1].detail
 
 
-def test_a_document_deep_down_is_outside_the_candidates(run: Run, two: Any) -> None:
-    query = Query(vector=axis(0), limit=10)
-    found = explained(run, two, "d250", query)
-    assert found.dropped_by == "candidates"
-    steps = {step.stage: step for step in found.steps}
-    assert steps["dense"].rank == 251
-    assert steps["dense"].score is not None
+def test_a_document_that_neither_stage_gives_is_outside_the_candidates(run: Run, two: Any) -> None:
+    async def work() -> None:
+        async with two() as service:
+            await fill(service)
+            query = Query("word7")
+            found = await service.search.search("c", [query])
+            candidates = set(found.traces[0].found.ids.tolist())
+            _, chunks = await service.store.document("c", "d0", text=False, chunks=True)
+            first = chunks[0].id  # ids ascend with the numbers of the documents
+            deep = next(n for n in range(300) if first + n not in candidates)
+            explained = await service.explain.explain("c", f"d{deep}", query)
+            assert explained.dropped_by == "candidates"
+            steps = {step.stage: step for step in explained.steps}
+            assert steps["dense"].rank > 100
+            assert "lacks word7" in steps["lexical"].detail
+            assert list(steps)[-1] == "candidates"
+
+    run(work())
+
+
+def test_a_document_deep_down_in_a_stage_alone_is_beyond_the_limit(run: Run, two: Any) -> None:
+    found = explained(run, two, "d250", Query(vector=axis(0), limit=10))
+    assert found.dropped_by == "limit"
+    assert found.steps[-1].rank == 251
+
+
+def test_a_query_without_words_is_explained(run: Run, two: Any) -> None:
+    for mode in ("lexical", "hybrid"):
+        found = explained(run, two, "d7", Query("!!!", mode=mode, limit=300))
+        assert found.dropped_by == ("candidates" if mode == "lexical" else None)
+
+
+def test_a_second_chunk_on_the_page_is_found(run: Run, two: Any) -> None:
+    async def add(service: Any) -> None:
+        chunks = [DraftChunk("first part"), DraftChunk("second part")]
+        rows = [axis(0), axis(0, other=0.05)]
+        await service.ingest.add("c", [Draft("two", chunks=chunks, vectors=rows)])
+
+    query = Query(vector=axis(0), offset=2, limit=10)
+    found = explained(run, two, "two", query, before=add)
+    assert found.dropped_by is None
+    assert found.rank > 2
 
 
 def test_a_score_below_the_least_is_named(run: Run, two: Any) -> None:

@@ -10,9 +10,10 @@ import pytest
 from embedsvc.core.filters import parse_filter
 from embedsvc.core.fusion import Fusion
 from embedsvc.core.lexical import Statistics, bag, bm25, terms
-from embedsvc.core.preparing import Draft
+from embedsvc.core.preparing import Draft, DraftChunk
 from embedsvc.errors import InvalidInput, ProviderBusy, UnknownProvider
 from embedsvc.ports import Calls
+from embedsvc.services.lexical import Lexical
 from embedsvc.services.search import Query
 
 Run = Callable[[Any], Any]
@@ -60,6 +61,7 @@ def two(opened: Any, either_settings: Any, scripted: Any) -> Any:
         ("Entscheidung des Gerichts", "german"),
         ("universidad espanola", "spanish"),
         ("东京大学", "chinese"),
+        ("京", "chinese"),
         ("bears sleeping in winter", "bear"),
     ],
 )
@@ -188,6 +190,42 @@ def test_a_filter_leaves_as_many_as_there_are(run: Run, two: Any, mode: Any) -> 
     run(work())
 
 
+def test_words_are_looked_for_within_what_a_filter_allows(run: Run, two: Any) -> None:
+    async def work() -> None:
+        async with two() as service:
+            drafts = [
+                Draft(f"d{n}", text="heart " * (1 + n % 3), vectors=[axis(n % 8)])
+                for n in range(300)
+            ]
+            await service.ingest.add("c", drafts)
+            collection = await service.collections.get("c")
+            lexical = Lexical(service.store, all_within=0)
+            words = await lexical.words(collection, "heart")
+            everything, _ = await lexical.find(collection, words, 300, None)
+            assert len(everything) == 300
+            some = np.sort(everything.ids)[-40:]
+            found, complete = await lexical.find(collection, words, 10, some)
+            assert len(found) == 10
+            assert not complete
+            assert set(found.ids) <= set(some)
+            inside = everything.only(np.isin(everything.ids, some))
+            assert found.scores.tolist() == pytest.approx(inside.scores[:10].tolist())
+            _, complete = await lexical.find(collection, words, 41, some)
+            assert complete
+
+    run(work())
+
+
+def test_a_long_query_is_looked_up_in_one_go(run: Run, two: Any) -> None:
+    async def work() -> None:
+        async with two() as service:
+            await fill(service)
+            long = " ".join(f"w{n}" for n in range(3000))
+            assert await find(service, text=f"honey {long}", mode="lexical") == ["bear"]
+
+    run(work())
+
+
 def test_documents_like_another_are_found_by_its_words_too(run: Run, two: Any) -> None:
     async def work() -> None:
         async with two() as service:
@@ -240,6 +278,24 @@ def test_a_reranker_has_the_last_word(run: Run, two: Any) -> None:
             assert not found.degraded
             with pytest.raises(UnknownProvider):
                 await service.search.search("c", [replace(query, rerank="nobody")])
+
+    run(work())
+
+
+def test_a_reranker_reads_as_many_documents_as_the_page_wants(run: Run, two: Any) -> None:
+    async def work() -> None:
+        async with two() as service:
+            chunks = [DraftChunk(f"part {n}") for n in range(120)]
+            long = Draft("long", chunks=chunks, vectors=[axis(0)] * len(chunks))
+            others = [
+                Draft(f"d{n}", text=f"text {n}", vectors=[[0.5, 1, 0, 0, 0, 0, 0, n / 100]])
+                for n in range(20)
+            ]
+            await service.ingest.add("c", [long, *others])
+            reranking(service, Monday())
+            query = Query("part", rerank="monday", per_document=1, limit=10)
+            hits = (await service.search.search("c", [query])).hits[0]
+            assert len({hit.chunk.document_id for hit in hits}) == 10
 
     run(work())
 

@@ -9,12 +9,13 @@ import pytest
 
 from embedsvc.core.filters import parse_filter
 from embedsvc.core.preparing import Draft, DraftChunk
-from embedsvc.errors import InvalidInput, NotFound
-from embedsvc.services import topics as module
-from embedsvc.services.topics import Topics
+from embedsvc.errors import InvalidInput, NotFound, TooLarge
+from embedsvc.services.topics import Limits, TopicFinder, Topics
+from embedsvc.store.reading import Reading
 
 Run = Callable[[Any], Any]
 DIMENSIONS = 64
+USUAL = Limits()
 SUBJECTS = {
     "whales": "whale krill ocean dive sea",
     "bread": "bread flour oven yeast salt",
@@ -50,13 +51,14 @@ def planted(each: int = 12) -> list[Draft]:
 
 @pytest.fixture
 def find(run: Run, opened: Any, either_settings: Any, scripted: Any) -> Callable[..., Topics]:
-    def work(drafts: list[Draft], **asked: Any) -> Topics:
+    def work(drafts: list[Draft], limits: Limits = USUAL, **asked: Any) -> Topics:
         async def inside() -> Topics:
             async with opened(of=either_settings, backend=scripted()) as service:
                 await service.collections.put("c")
                 if drafts:
                     await service.ingest.add("c", drafts)
-                return await service.topics.find("c", **asked)
+                finder = TopicFinder(Reading(service.database), service.collections, limits)
+                return await finder.find("c", **asked)
 
         found: Topics = run(inside())
         return found
@@ -140,15 +142,16 @@ def test_a_filter_narrows_what_is_grouped(find: Any) -> None:
     assert sorted(map(sorted, subjects(found))) == [["bread"], ["whales"]]
 
 
-def test_a_large_collection_is_sampled_and_the_rest_assigned(
-    find: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MOST_SAMPLED", 15)
-    monkeypatch.setattr(module, "_COMPARED", 10)
-    found = find(planted(), examples=12)
+def test_a_large_collection_is_sampled_and_the_rest_assigned(find: Any) -> None:
+    found = find(planted(), limits=Limits(sampled=15, compared=10), examples=12)
     assert (found.sampled, found.documents, found.unassigned) == (15, 36, 0)
     assert [topic.size for topic in found.topics] == [12, 12, 12]
     assert sorted(map(sorted, subjects(found))) == [["bread"], ["stars"], ["whales"]]
+
+
+def test_more_documents_than_can_be_grouped_are_refused(find: Any) -> None:
+    with pytest.raises(TooLarge, match="more than 35 documents of 'c' would be compared; narrow"):
+        find(planted(), limits=Limits(documents=35))
 
 
 def test_texts_without_telling_words_are_named_by_their_document(find: Any) -> None:
