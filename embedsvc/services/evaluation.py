@@ -7,7 +7,6 @@ that it is still there. One that has gone silent is failed by whoever notices.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
@@ -19,7 +18,7 @@ from embedsvc.core.fields import check_filter
 from embedsvc.core.metrics import Metric, parse_metrics
 from embedsvc.core.model import Collection
 from embedsvc.core.preparing import check_text
-from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound
+from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound, ProviderError
 from embedsvc.services.collections import Collections
 from embedsvc.services.copies import PREFIX, Copies, Otherwise, name_of, owners
 from embedsvc.services.embedding import Embedders
@@ -38,7 +37,7 @@ from embedsvc.services.evaluation_request import (
 from embedsvc.services.judging import Judging
 from embedsvc.services.measuring import Qrels, Ran, Result, library, measure
 from embedsvc.services.rerank import Rerank
-from embedsvc.services.search import DEFAULT_RERANKER, MOST_RESULTS, Search, check_query
+from embedsvc.services.search import DEFAULT_RERANKER, MOST_RESULTS, Found, Search, check_query
 from embedsvc.store.evaluations import UNFINISHED, Evaluations, Record, State
 from embedsvc.store.store import Store, now
 
@@ -50,6 +49,9 @@ MOST_SEED = 2**63 - 1
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 10.0
 """So long nothing is heard of an evaluation whose process has ended."""
+
+RERANK_TRIES = 3
+"""How often a query is tried whose reranker fails."""
 
 RESTARTED = "the service was restarted"
 
@@ -366,13 +368,11 @@ class Evaluate:
         degraded: list[set[str]] = [set() for _ in job.configs]
         first = next(iter(job.texts.values()))
         for config in job.configs:  # what the first search loads is no part of its latency
-            await self._search.search(job.target(config), [config.query(first, job.limit)])
+            await self._found(job, config, first)
         for query, text in job.texts.items():
             for number, config in enumerate(job.configs):
-                asked = config.query(text, job.limit)
-                started = time.perf_counter()
-                found = await self._search.search(job.target(config), [asked])
-                took[number].append((time.perf_counter() - started) * 1000)
+                found = await self._found(job, config, text)
+                took[number].append(found.took_ms)
                 documents = (hit.chunk.document_id for hit in found.hits[0])
                 runs[number][query] = list(dict.fromkeys(documents))
                 degraded[number].update(found.degraded)
@@ -384,6 +384,14 @@ class Evaluate:
                 job.configs, runs, took, kinds, degraded, strict=True
             )
         ]
+
+    async def _found(self, job: _Job, config: Config, text: str) -> Found:
+        """The results of one query. Raises ProviderError when its reranker goes on failing."""
+        for _ in range(RERANK_TRIES):
+            found = await self._search.search(job.target(config), [config.query(text, job.limit)])
+            if not (failed := found.traces[0].degraded):
+                return found
+        raise ProviderError(f"{config.name}: {failed[0]}")  # other results would be measured
 
     async def _missing(self, job: _Job) -> list[str]:
         judged = {document for documents in job.qrels.values() for document in documents}

@@ -17,7 +17,7 @@ from embedsvc.core.model import Collection, Ids
 from embedsvc.store.store import Store
 
 MOST_TERMS = 64
-"""Of a longer query, so many terms count that chunks hold, the rarest, and as many that none does."""
+"""Of a longer query, so many terms count that chunks hold, the rarest, and as many others."""
 
 SCORED = 2_000
 """So many of the chunks that the database finds are scored, at least: what it ranks by is not quite

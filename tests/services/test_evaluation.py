@@ -336,16 +336,17 @@ def test_queries_that_find_nothing_count_zero(run: Run, filled: Any) -> None:
     run(work())
 
 
-def test_a_search_that_was_degraded_says_so(run: Run, filled: Any) -> None:
+def test_a_reranker_that_fails_fails_the_evaluation(run: Run, filled: Any) -> None:
     async def fail(*_: Any, **__: Any) -> Any:
         raise ProviderError("the reranker is on fire")
 
     async def work() -> None:
         async with filled() as service:
             service.rerank.rerank = fail
-            result = await evaluated(service, replace(DENSE, configs=[Config(rerank="default")]))
-            assert len(result.configs[0].degraded) == 1
-            assert "the reranker is on fire" in result.configs[0].degraded[0]
+            request = replace(DENSE, configs=[Config(rerank="default")])
+            found = await ended(service, (await service.evaluate.start(request)).record.id)
+            assert found.record.state == "failed"
+            assert "the reranker is on fire" in (found.record.error or "")
 
     run(work())
 
