@@ -47,6 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/runtimes.py
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/searching.py
+	$(BIN)/python benchmarks/hybrid.py
 	$(BIN)/python benchmarks/filters.py
 	$(BIN)/python benchmarks/index_sizes.py
 	$(BIN)/python benchmarks/writes.py
