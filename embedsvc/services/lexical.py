@@ -19,10 +19,11 @@ from embedsvc.store.store import Store
 MOST_TERMS = 64
 """Of a longer query, so many terms count that chunks hold, the rarest, and as many others."""
 
-SCORED = 2_000
-"""So many of the chunks that the database finds are scored, at least: what it ranks by is not quite
-our score.
-"""
+ALL_SCORED = 2_000
+"""Where no more chunks hold one of the words, all are scored."""
+
+SCORED = 500
+"""Else so many of the best that the database finds, at least: its own score is not quite ours."""
 
 MOST_COUNTED = 512
 """Of a longer query, so many different terms are looked up."""
@@ -81,7 +82,8 @@ class Lexical:
             chosen = _rarest(present, words.statistics.holding, at_most)
             if not chosen:
                 return _NOTHING, True
-            most = max(limit, SCORED)
+            held = sum(words.statistics.holding[term] for term in chosen)
+            most = max(limit, held if held <= ALL_SCORED else SCORED)
             ids = await self._store.best_by_words(collection, chosen, most, within)
             found = await self._positive(words, ids)
             whole = len(chosen) == len(present)
