@@ -167,7 +167,7 @@ def main() -> None:
     print_table(["words, ms a chunk", ""], [[k, f"{v:.3f}"] for k, v in words.items()])
     print_targets(targets)
     results = {
-        "options": {k: str(v) for k, v in vars(arguments).items()},
+        "options": {k: v for k, v in vars(arguments).items() if k != "home"},
         "targets": [target.as_row() for target in targets],
         "median_ms": medians,
         "words_ms": words,
