@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from embedsvc.api.errors import documented
 from embedsvc.api.schema import Answered, ChunkingIn, FusionIn, JsonObject, Mode, Request, time_of
-from embedsvc.core.fusion import Fusion
 from embedsvc.core.tokens import storable
 from embedsvc.errors import Conflict, InvalidInput
 from embedsvc.services.charting import draw
@@ -62,15 +61,11 @@ class ConfigIn(Request):
 
     def value(self) -> Config:
         """As the services know it."""
-        fusion, reranker = self.fusion, self.rerank
-        if reranker is True:
-            reranker = DEFAULT_RERANKER
+        reranker = DEFAULT_RERANKER if self.rerank is True else self.rerank
         return Config(
             name=self.name or "",
             mode=self.mode,
-            fusion=None
-            if fusion is None
-            else Fusion(fusion.method, fusion.dense, fusion.lexical, fusion.k),
+            fusion=None if self.fusion is None else self.fusion.value(),
             rerank=reranker or None,
             diversity=self.diversity,
             per_document=self.per_document,

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from embedsvc.core.citations import Citation
+from embedsvc.core.fusion import Fusion
 from embedsvc.core.model import (
     Chunk,
     Chunking,
@@ -387,6 +388,10 @@ class FusionIn(Request):
     dense: float = 0.5
     lexical: float = 0.5
     k: int = 60
+
+    def value(self) -> Fusion:
+        """As the services know it. Raises InvalidInput."""
+        return Fusion(self.method, self.dense, self.lexical, self.k)
 
 
 class QueryIn(Request):

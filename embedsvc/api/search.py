@@ -24,7 +24,6 @@ from embedsvc.api.schema import (
     truncated_out,
 )
 from embedsvc.core.filters import parse_filter
-from embedsvc.core.fusion import Fusion
 from embedsvc.errors import InvalidInput
 from embedsvc.services.search import DEFAULT_RERANKER, MOST_QUERIES, Hit, Query, Trace
 from embedsvc.services.service import Service
@@ -97,7 +96,6 @@ def _queries(data: SearchIn) -> list[QueryIn]:
 
 def to_query(data: QueryIn) -> Query:
     """The search that a body asks for. Raises InvalidInput."""
-    fusion = data.fusion or FusionIn()
     return Query(
         text=data.query,
         vector=data.vector,
@@ -108,7 +106,7 @@ def to_query(data: QueryIn) -> Query:
         per_document=data.per_document,
         min_score=data.min_score,
         mode=data.mode,
-        fusion=Fusion(fusion.method, fusion.dense, fusion.lexical, fusion.k),
+        fusion=(data.fusion or FusionIn()).value(),
         rerank=_reranker(data.rerank),
         diversity=data.diversity,
         highlight="highlight" in data.include,

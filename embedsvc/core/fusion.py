@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from embedsvc.core.model import Ids, Matrix
 from embedsvc.errors import InvalidInput
@@ -68,17 +68,23 @@ class Ranking:
 
     def rank(self, chunk_id: int) -> int | None:
         """The place of a chunk, from 1; None when it is not there."""
-        places = np.flatnonzero(self.ids == chunk_id)
-        return int(places[0]) + 1 if len(places) else None
+        place = first_place(self.ids, [chunk_id])
+        return None if place is None else place + 1
 
     def score(self, chunk_id: int) -> float | None:
         """The score of a chunk; None when it is not there."""
         rank = self.rank(chunk_id)
         return None if rank is None else float(self.scores[rank - 1])
 
-    def only(self, keep: NDArray[np.bool_]) -> "Ranking":
-        """Those for which `keep`, shape (len(self),), is true."""
+    def only(self, keep: NDArray[np.bool_] | slice) -> "Ranking":
+        """Those in a slice, or for which `keep`, shape (len(self),), is true."""
         return Ranking(self.ids[keep], self.scores[keep])
+
+
+def first_place(order: Ids, wanted: ArrayLike) -> int | None:
+    """Where the first of the wanted ids is in an order, from 0; None when none is there."""
+    places = np.flatnonzero(np.isin(order, wanted))
+    return int(places[0]) if len(places) else None
 
 
 def fuse(found: Candidates, fusion: Fusion) -> Ranking:

@@ -30,7 +30,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Stages:
     """What the stages found, each to the same depth; None of one that is not asked.
 
     `held` comes with whether there is no more.
@@ -48,7 +48,7 @@ class Retriever:
         self._lexical = lexical
 
     async def find(
-        self, wanted: Wanted, index: VectorIndex | None, depth: int, known: Found
+        self, wanted: Wanted, index: VectorIndex | None, depth: int, known: Stages
     ) -> Candidates:
         """The `depth` best of each stage, scored by both. `known` was found already."""
         near, held = await asyncio.gather(
@@ -81,7 +81,7 @@ class Retriever:
             index = await self._replicas.fresh(collection)
 
     async def held(
-        self, wanted: Wanted, depth: int, known: Found = Found()
+        self, wanted: Wanted, depth: int, known: Stages = Stages()
     ) -> tuple[Ranking, bool] | None:
         """What holds the words, the best first, and whether there is no more."""
         if wanted.words is None or known.held is not None:
@@ -89,7 +89,7 @@ class Retriever:
         return await self._lexical.find(wanted.collection, wanted.words, depth, wanted.within)
 
     async def _near(
-        self, wanted: Wanted, index: VectorIndex | None, depth: int, known: Found
+        self, wanted: Wanted, index: VectorIndex | None, depth: int, known: Stages
     ) -> Sequence[Match] | None:
         if wanted.vector is None or index is None or known.near is not None:
             return known.near

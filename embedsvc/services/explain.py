@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from embedsvc.core.filters import And, Filter, fields_of
-from embedsvc.core.fusion import Ranking, Scores
+from embedsvc.core.fusion import Ranking, Scores, first_place
 from embedsvc.core.lexical import held
 from embedsvc.core.model import Chunk, Collection, Document, Ids
 from embedsvc.services.collections import Collections
@@ -53,9 +54,9 @@ def stages(trace: Trace, chunk_id: int) -> list[Stage]:
     scores = trace.scores(chunk_id)
     found = []
     if trace.found.dense is not None:
-        found.append(Stage("dense", _place(trace.found.by_dense, chunk_id), scores.dense))
+        found.append(Stage("dense", _rank(trace.found.by_dense, [chunk_id]), scores.dense))
     if trace.found.lexical is not None:
-        found.append(Stage("lexical", _place(trace.found.by_lexical, chunk_id), scores.lexical))
+        found.append(Stage("lexical", _rank(trace.found.by_lexical, [chunk_id]), scores.lexical))
     if len(found) == 2:
         found.append(_stage("fusion", trace.fused, chunk_id))
     if trace.reranked is not None:
@@ -156,11 +157,9 @@ def _first(name: str, all_ids: Ids, scores: Scores, order: Ids, ids: Ids) -> Ste
     """Rank and score of the document's best chunk at one of the first stages."""
     theirs = np.isin(all_ids, ids)
     score = float(np.nanmax(scores[theirs])) if theirs.any() else None
-    places = np.flatnonzero(np.isin(order, ids))
-    if len(places):
-        rank = int(places[0]) + 1
-        return Step(name, True, f"rank {rank}", rank, score)
-    return Step(name, True, f"not among the first {len(order)}", None, score)
+    rank = _rank(order, ids)
+    told = f"not among the first {len(order)}" if rank is None else f"rank {rank}"
+    return Step(name, True, told, rank, score)
 
 
 def _outside(query: Query, trace: Trace, stages: Sequence[Step]) -> Step:
@@ -180,7 +179,7 @@ def _ordered(query: Query, trace: Trace, ids: Ids) -> list[Step]:
     """The document at the stages after the candidates, up to the one that dropped it."""
     orders: list[tuple[str, Ranking | None, str]] = [
         ("fusion", trace.fused if _is_fused(trace) else None, ""),
-        ("per_document", trace.narrowed, "other chunks of its document are better"),
+        ("per_document", trace.narrowed, ""),  # leaves every document its best chunk
         ("rerank", trace.reranked, _UNREAD),
         ("min_score", trace.above, f"below min_score {query.min_score}"),
         ("diversity", trace.spread, "it says too much of what others say"),
@@ -190,9 +189,9 @@ def _ordered(query: Query, trace: Trace, ids: Ids) -> list[Step]:
     for name, order, why in orders:
         if order is None or (order is before and name != "fusion"):
             continue
-        best = _best(order, ids)
+        best = first_place(order.ids, ids)
         if best is None:
-            at = _best(before, ids)
+            at = first_place(before.ids, ids)
             score = None if at is None else float(before.scores[at])
             return [*steps, Step(name, False, why, None, score)]
         steps.append(Step(name, True, f"rank {best + 1}", best + 1, float(order.scores[best])))
@@ -217,15 +216,9 @@ def _is_fused(trace: Trace) -> bool:
     return trace.found.dense is not None and trace.found.lexical is not None
 
 
-def _best(order: Ranking, ids: Ids) -> int | None:
-    """The place of the first of these chunks, from 0."""
-    places = np.flatnonzero(np.isin(order.ids, ids))
-    return int(places[0]) if len(places) else None
-
-
-def _place(order: Ids, chunk_id: int) -> int | None:
-    places = np.flatnonzero(order == chunk_id)
-    return int(places[0]) + 1 if len(places) else None
+def _rank(order: Ids, wanted: ArrayLike) -> int | None:
+    place = first_place(order, wanted)
+    return None if place is None else place + 1
 
 
 def _stage(name: str, order: Ranking, chunk_id: int) -> Stage:

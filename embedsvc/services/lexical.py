@@ -76,7 +76,7 @@ class Lexical:
         present = [term for term in words.terms if words.statistics.holding[term]]
         if within is not None and len(within) <= self._all_within:
             found = await self._positive(words, within)
-            return found.only(np.arange(len(found)) < limit), len(found) <= limit
+            return found.only(slice(limit)), len(found) <= limit
         at_most = self._store.looked_at
         while True:
             chosen = _rarest(present, words.statistics.holding, at_most)
@@ -90,7 +90,7 @@ class Lexical:
             if whole or len(found) >= limit:
                 break
             at_most *= _WIDEN
-        return found.only(np.arange(len(found)) < limit), whole and len(found) < limit
+        return found.only(slice(limit)), whole and len(found) < limit
 
     async def scores(self, words: Words, ids: Ids) -> NDArray[np.float32]:
         """Shape (len(ids),): BM25 of these chunks; 0 of one that is gone."""

@@ -7,7 +7,7 @@ What each stage made of each chunk is kept in a `Trace`, which explains a result
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -21,8 +21,7 @@ from embedsvc.core.vectors import unit_rows
 from embedsvc.errors import InvalidInput, ProviderError
 from embedsvc.ports import VectorIndex
 from embedsvc.services.backends import Backend
-from embedsvc.services.candidates import Found as Stages
-from embedsvc.services.candidates import Mode, Retriever, Wanted
+from embedsvc.services.candidates import Mode, Retriever, Stages, Wanted
 from embedsvc.services.collections import Collections
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.indexing import Replicas
@@ -382,7 +381,7 @@ class Search:
         """The results with what says the same pushed apart."""
         if query.diversity is None or index is None:
             return None
-        pool = above.only(np.arange(len(above)) < _needed(query))
+        pool = above.only(slice(_needed(query)))
         there, vectors = await index.vectors(np.sort(pool.ids))
         pool = pool.only(np.isin(pool.ids, there))
         rows = vectors[np.searchsorted(there, pool.ids)]
@@ -434,18 +433,24 @@ class Search:
     ) -> list[list[Hit]]:
         """The pages, joined with their rows; a chunk whose row is gone is dropped."""
         pages = [
-            trace.last.ids[query.offset : query.end].tolist()
+            trace.last.only(slice(query.offset, query.end))
             for query, trace in zip(queries, traces, strict=True)
         ]
-        rows = await self._store.chunks(collection.id, {i for page in pages for i in page})
+        rows = await self._store.chunks(collection.id, {i for p in pages for i in p.ids.tolist()})
         return [
-            await self._page(collection, query, trace, [rows[i] for i in page if i in rows])
+            await self._page(collection, query, trace, page.only(np.isin(page.ids, [*rows])), rows)
             for query, trace, page in zip(queries, traces, pages, strict=True)
         ]
 
     async def _page(
-        self, collection: Collection, query: Query, trace: Trace, chunks: Sequence[Chunk]
+        self,
+        collection: Collection,
+        query: Query,
+        trace: Trace,
+        page: Ranking,
+        rows: Mapping[int, Chunk],
     ) -> list[Hit]:
+        chunks = [rows[i] for i in page.ids.tolist()]
         words = None
         if query.highlight and query.text is not None:
             words = trace.wanted.words or await self._lexical.words(collection, query.text)
@@ -453,8 +458,8 @@ class Search:
         if words is not None:
             shown = await asyncio.to_thread(_highlighted, chunks, words)
         return [
-            Hit(chunk, trace.last.score(chunk.id) or 0.0, trace.scores(chunk.id), marked)
-            for chunk, marked in zip(chunks, shown, strict=True)
+            Hit(chunk, score, trace.scores(chunk.id), marked)
+            for chunk, score, marked in zip(chunks, page.scores.tolist(), shown, strict=True)
         ]
 
     async def _plan(

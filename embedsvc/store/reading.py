@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from embedsvc.core.batching import slices
 from embedsvc.core.fields import check_filter
@@ -112,12 +112,7 @@ def _condition(tx: Connection, collection: Collection, where: Filter) -> ColumnE
 def _means(tx: Connection, collection: Collection, numbers: Sequence[int]) -> tuple[Ids, Matrix]:
     query = (
         select(t.chunk.c.document_id, t.vector.c.data)
-        .join(
-            t.vector,
-            and_(
-                t.vector.c.space_id == collection.space_id, t.vector.c.key == t.chunk.c.vector_key
-            ),
-        )
+        .join(t.vector, t.has_vector(collection.space_id))
         .where(t.chunk.c.document_id.in_(numbers), t.chunk.c.collection_id == collection.id)
         .order_by(t.chunk.c.document_id, t.chunk.c.ordinal)
     )

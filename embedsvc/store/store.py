@@ -1227,10 +1227,8 @@ _BAGS = (
 
 
 def _vector_query(collection: Collection) -> Any:
-    return select(t.chunk.c.id, t.chunk.c.version, t.vector.c.data).join(
-        t.vector,
-        and_(t.vector.c.space_id == collection.space_id, t.vector.c.key == t.chunk.c.vector_key),
-    )
+    columns = (t.chunk.c.id, t.chunk.c.version, t.vector.c.data)
+    return select(*columns).join(t.vector, t.has_vector(collection.space_id))
 
 
 def _to_vectors(rows: Sequence[Row[Any]], dimensions: int) -> tuple[Ids, Matrix]:

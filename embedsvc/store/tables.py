@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -165,6 +167,12 @@ vector = Table(
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("space_id", "key"),
 )
+
+
+def has_vector(space_id: int) -> ColumnElement[bool]:
+    """What joins a chunk with its vector in a space."""
+    return and_(vector.c.space_id == space_id, vector.c.key == chunk.c.vector_key)
+
 
 pending = Table(
     "pending",
