@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedsvc needs Python 3.11 or newer; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock -e '.[local,onnx,openvino,openai,gemini,vertex,huggingface,cohere,voyage,mistral,bedrock,eval,postgres,test]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock -e '.[local,onnx,openvino,openai,anthropic,gemini,vertex,huggingface,cohere,voyage,mistral,bedrock,eval,postgres,test]'
 	touch $@
 
 # Installs, migrates, loads the sample documents and serves. Settings: EMBEDSVC_… in the environment.
@@ -73,10 +73,10 @@ fuzz: $(STAMP)
 		-k "python" --timeout 7200
 
 # After a change of the dependencies in pyproject.toml. torch is pinned there alone: locked, it
-# would carry the name of one build of it.
+# would carry the name of one build of it. bitsandbytes is for machines with CUDA.
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--no-emit-package torch --no-header --quiet -o requirements.lock
+		--no-emit-package torch --no-emit-package bitsandbytes --no-header --quiet -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .hypothesis

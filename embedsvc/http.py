@@ -1,6 +1,7 @@
 """The HTTP clients of all adapters: made in one place, so that all keep the same rules."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import httpx
 
@@ -16,14 +17,19 @@ def http_client(
     *,
     look: Look | None = None,
     headers: Mapping[str, str] | None = None,
-) -> httpx.AsyncClient:
-    """A client for the server at `url`; `look` sees each answer first.
+    most: int | None = 100,
+    library: Any = httpx,
+) -> Any:
+    """A client for the server at `url`, with `most` connections; `look` sees each answer first.
+
+    It is one of `library`: httpx, or another with the same interface, where an SDK wants that.
 
     No proxy stands between us and an address on this machine: what stays here must not leave it.
     """
-    return httpx.AsyncClient(
+    return library.AsyncClient(
         event_hooks={"response": [look] if look is not None else []},
-        timeout=httpx.Timeout(float(settings.provider_timeout)),
+        timeout=library.Timeout(float(settings.provider_timeout)),
         headers=dict(headers or {}),
+        limits=library.Limits(max_connections=most, max_keepalive_connections=20),
         trust_env=not is_here(url),
     )

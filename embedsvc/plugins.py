@@ -18,19 +18,12 @@ from embedsvc.errors import MissingDependency, UnknownProvider
 
 Kind = Literal["embedding", "reranking", "index", "chat", "loaders"]
 
+_OF_OPENAI = ("azure", "github", "lmstudio", "localai", "ollama", "textgen", "vllm")
+
 EXTRAS: Mapping[tuple[Kind, str], str] = {
-    ("embedding", name): "openai"
-    for name in (
-        "azure",
-        "github",
-        "infinity",
-        "lmstudio",
-        "localai",
-        "ollama",
-        "tei",
-        "textgen",
-        "vllm",
-    )
+    **{("embedding", name): "openai" for name in (*_OF_OPENAI, "infinity", "tei")},
+    **{("chat", name): "openai" for name in (*_OF_OPENAI, "groq")},
+    ("chat", "transformers"): "local",
 }
 """Extras that are not called as the adapter that needs them."""
 

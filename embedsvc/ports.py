@@ -1,13 +1,13 @@
 """What the services need from the outside world. Adapters satisfy these without inheriting."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedsvc.core.model import Change, Chunk, Ids, IndexInfo, Match, Matrix, Role, Space
+from embedsvc.core.model import Change, Ids, IndexInfo, Match, Matrix, Prompt, Role, Space
 
 Step = Callable[[str], None]
 """Called with the name of each step that a crash must survive; tests stop the process there."""
@@ -129,42 +129,53 @@ class VectorIndex(Protocol):
         ...
 
 
-Embed = Callable[[Sequence[str], Role], Awaitable[Matrix]]
+Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A chunk offered to an answerer, with its cosine to the question."""
+class Generation:
+    """How a model shall write; None leaves it to the model. A `stop` text ends the answer."""
 
-    chunk: Chunk
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """Part of an answer that claims to stand verbatim in one source (by position)."""
-
-    source: int
-    text: str
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    stop: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer as it comes: text, and the quotes that support it."""
+    """A piece of what a model writes; counts of tokens and the reason of the end where it says.
 
-    text: str
-    quotes: Sequence[Quote] = field(default_factory=tuple)
+    Counts are of the whole call, not of this piece.
+    """
+
+    text: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    finish: Finish | None = None
 
 
-class Answerer(Protocol):
-    """Answers a question from sources. No delta at all means: these do not answer it."""
+class ChatModel(Protocol):
+    """A language model. Its module offers `create` and `destination` as that of a backend.
+
+    `kind`: "chat" takes messages, "completion" a text, into which it puts messages by itself.
+    `window` is how many tokens prompt and answer have together. `remote`: calls are repeated.
+    """
 
     name: str
+    kind: Literal["chat", "completion"]
+    window: int
+    remote: bool
 
-    def answer(
-        self, question: str, sources: Sequence[Source], embed: Embed
-    ) -> AsyncIterator[Delta]:
-        """Stream the answer. Raises ProviderError."""
+    def stream(self, prompt: Prompt, options: Generation) -> AsyncIterator[Delta]:
+        """Write, piece by piece; not repeated here. Raises ProviderError.
+
+        Closing the iterator ends the call, and the connection with it.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of threads, connections and memory."""
         ...
 
 

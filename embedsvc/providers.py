@@ -28,6 +28,7 @@ OPENAI_SERVERS: Mapping[str, Server] = {
     "github": Server(
         "https://models.github.ai/inference", "GITHUB_MODELS_URL", "GITHUB_TOKEN", True
     ),
+    "groq": Server("https://api.groq.com/openai/v1", "GROQ_BASE_URL", "GROQ_API_KEY", True),
     "ollama": Server("http://127.0.0.1:11434/v1", "OLLAMA_HOST", "OLLAMA_API_KEY"),
     "lmstudio": Server("http://127.0.0.1:1234/v1", "LMSTUDIO_BASE_URL", "LMSTUDIO_API_KEY"),
     "localai": Server("http://127.0.0.1:8080/v1", "LOCALAI_BASE_URL", "LOCALAI_API_KEY"),
@@ -37,6 +38,9 @@ OPENAI_SERVERS: Mapping[str, Server] = {
     "textgen": Server("http://127.0.0.1:5000/v1", "TEXTGEN_BASE_URL", "TEXTGEN_API_KEY"),
 }
 """Addresses as their own manuals give them; 127.0.0.1, because `localhost` may mean ::1 first."""
+
+AZURE_VERSION = "2024-10-21"
+"""Of Azure's API, unless OPENAI_API_VERSION names another."""
 
 OLLAMA_PORT = 11_434
 """What OLLAMA_HOST means without a scheme and a port."""
@@ -76,6 +80,13 @@ def checked_url(url: str, variable: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{variable} is {url!r}; set it to an address such as https://host/v1")
     return url.rstrip("/")
+
+
+def server_key(provider: str, settings: Settings) -> str | None:
+    """The key of a server of OPENAI_SERVERS. Raises MissingKey where it cannot do without."""
+    server = OPENAI_SERVERS[provider]
+    needed = server.key_needed and destination_of(base_url(provider, settings)) is not None
+    return key(server.key_variable, settings, needed=needed)
 
 
 def key(variable: str, settings: Settings, *, needed: bool) -> str | None:

@@ -23,6 +23,8 @@ Strategy = Literal["sentences", "tokens", "none"]
 TooLong = Literal["truncate", "split", "error"]
 """What happens to a chunk that is longer than the model reads."""
 
+Speaker = Literal["system", "user", "assistant"]
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -216,3 +218,15 @@ class IndexInfo:
     approximate: int = 0
     bytes: int = 0
     degraded: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a talk with a language model."""
+
+    role: Speaker
+    content: str
+
+
+Prompt = str | Sequence[Message]
+"""Messages, or a bare text: to a chat model that is one message of the user."""

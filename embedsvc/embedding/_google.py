@@ -1,14 +1,12 @@
 """Google's embedding models, through the Gemini API and through Vertex AI."""
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from google.auth.exceptions import GoogleAuthError, TransportError
 from google.genai import Client
-from google.genai.types import EmbedContentConfig, HttpOptions
+from google.genai.types import EmbedContentConfig
 from langchain_google_genai import GoogleGenerativeAIEmbeddings
 from langchain_google_genai._common import GoogleGenerativeAIError
 from numpy.typing import ArrayLike
@@ -17,10 +15,9 @@ from embedsvc.core.model import Role
 from embedsvc.embedding._http import Connection
 from embedsvc.embedding._known import Asked, Known, backend
 from embedsvc.embedding._remote import Ask, RemoteBackend
-from embedsvc.errors import ProviderBusy, ProviderDenied, ProviderError, ProviderRejected
-from embedsvc.failures import shown
 from embedsvc.ports import Calls
 from embedsvc.settings import Settings
+from embedsvc.vendors.google import http_options, refine, translated
 
 WINDOW = 2_048
 """Tokens of a text that gemini-embedding-001 reads."""
@@ -32,7 +29,6 @@ TOKENS = 5_000
 mark and space for two."""
 
 _TASKS: Mapping[Role, str] = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
-_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
 class _Statistics(msgspec.Struct):
@@ -86,18 +82,13 @@ async def create_from(
         settings,
         url,
         tokens=_tokens,
-        refine=_refine,
+        refine=refine,
         wraps=(GoogleGenerativeAIError,),
     )
 
     def build() -> GoogleGenerativeAIEmbeddings:
         made = _Client(model=asked.spec.model, **model)
-        # Its own client would speak through aiohttp, which tries again by itself.
-        options = HttpOptions(
-            base_url=url,
-            httpx_async_client=line.http,
-            timeout=int(settings.provider_timeout * 1_000),  # else none
-        )
+        options = http_options(line, url, settings)
         made.client = Client(http_options=options, **client)
         return made
 
@@ -113,14 +104,7 @@ async def create_from(
         return ask
 
     def translate(error: Exception) -> Exception | None:
-        cause: BaseException | None = error
-        while cause is not None:  # Vertex AI wants a token, which is fetched before a call
-            if isinstance(cause, GoogleAuthError):
-                passing = isinstance(cause, TransportError) or cause.retryable
-                kind = ProviderError if passing else ProviderDenied
-                return kind(f"{asked.spec.provider}: no access token: {shown(str(cause))}")
-            cause = cause.__cause__ or cause.__context__
-        return line.translate(error)
+        return translated(line, error)
 
     return await backend(
         asked, calls, asking, translate, line.aclose, unknown_window=unknown_window
@@ -134,23 +118,3 @@ def _tokens(body: bytes) -> int | None:
     counts = [each.embeddings.statistics.token_count for each in found.predictions]
     told = [count for count in counts if count is not None]
     return round(sum(told)) if told and len(told) == len(counts) else None
-
-
-def _refine(error: ProviderError, status: int, body: Any) -> ProviderError:
-    """Google says in the details of an error when to come back, and that a key is none."""
-    del status
-    for detail in _details(body):
-        kind = str(detail.get("@type", ""))
-        if isinstance(error, ProviderRejected) and detail.get("reason") == "API_KEY_INVALID":
-            return ProviderDenied(error.detail)  # its status is 400
-        if isinstance(error, ProviderBusy) and kind.endswith("google.rpc.RetryInfo"):
-            delay = _DELAY.fullmatch(str(detail.get("retryDelay")))
-            if delay is not None:
-                return ProviderBusy(error.detail, retry_after=float(delay[1]))
-    return error
-
-
-def _details(body: Any) -> list[dict[str, Any]]:
-    error = body.get("error") if isinstance(body, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    return [each for each in details or [] if isinstance(each, dict)]

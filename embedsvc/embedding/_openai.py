@@ -33,11 +33,8 @@ from embedsvc.errors import (
 from embedsvc.failures import late, of_status, shown, unreachable, wrong
 from embedsvc.http import http_client
 from embedsvc.ports import Calls
-from embedsvc.providers import OPENAI_SERVERS, base_url, destination_of, key
+from embedsvc.providers import AZURE_VERSION, base_url, destination_of, server_key
 from embedsvc.settings import Settings
-
-AZURE_VERSION = "2024-10-21"
-
 
 WINDOW = 8_191
 """Tokens of one input, as OpenAI's reference has it."""
@@ -98,7 +95,7 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     if not spec.model:
         raise InvalidInput(f"{spec.provider}: which model? write {spec.provider}:MODEL")
     url = base_url(spec.provider, settings)
-    secret = _key(spec, settings, url)
+    secret = server_key(spec.provider, settings)
     http = http_client(url, settings, look=partial(_look, secret))
     unused = httpx.Client(trust_env=False)  # for calls that are not async: there are none
     client = _client(spec, settings, url, secret, http, unused)
@@ -173,12 +170,6 @@ def _calls(spec: Spec, known: Known | None) -> Calls:
     if known is None:
         return OTHER_CALLS
     return GITHUB_CALLS if spec.provider == "github" else CALLS
-
-
-def _key(spec: Spec, settings: Settings, url: str) -> str | None:
-    server = OPENAI_SERVERS[spec.provider]
-    needed = server.key_needed and destination_of(url) is not None
-    return key(server.key_variable, settings, needed=needed)
 
 
 def _client(

@@ -1,8 +1,4 @@
-"""Amazon Bedrock: bedrock:amazon.titan-embed-text-v2:0, in the region of AWS_REGION.
-
-Credentials are found as boto3 finds them: in the environment, in ~/.aws, or from the machine.
-AWS_PROFILE and AWS_BEARER_TOKEN_BEDROCK may be in `.env` too.
-"""
+"""Amazon Bedrock: bedrock:amazon.titan-embed-text-v2:0, in the region of AWS_REGION."""
 
 import asyncio
 import json
@@ -12,17 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-import boto3
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    ProfileNotFound,
-    ReadTimeoutError,
-)
-from botocore.tokens import ScopedEnvTokenProvider
 from langchain_aws import BedrockEmbeddings
 from numpy.typing import ArrayLike
 
@@ -30,20 +15,16 @@ from embedsvc.core.model import Role
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._known import Known, asked_for, backend
 from embedsvc.embedding._remote import Ask, RemoteBackend
-from embedsvc.errors import (
-    ConfigError,
-    MissingKey,
-    ProviderRejected,
-    Unavailable,
-)
-from embedsvc.failures import late, of_status, shown, unreachable, wrong
 from embedsvc.ports import Calls
-from embedsvc.providers import checked_url, destination_of, is_here
 from embedsvc.settings import Settings
+from embedsvc.vendors.bedrock import (
+    bedrock_client,
+    bedrock_destination,
+    secrets_of,
+    translated,
+    without_region,
+)
 
-URL_VARIABLE = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
-BEARER = "AWS_BEARER_TOKEN_BEDROCK"
-SECRETS = (BEARER, "AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY")
 COUNT_HEADER = "x-amzn-bedrock-input-token-count"
 
 MODELS = {
@@ -60,7 +41,6 @@ CALLS = Calls(texts=1, at_once=8, remote=True)
 COHERE_CALLS = Calls(texts=96, tokens=128_000, at_once=4, remote=True)
 """Amazon's own models take one text in a request, Cohere's take 96."""
 
-_REGIONS = ("us", "eu", "apac", "jp", "au", "ca", "global", "us-gov")
 _counted: ContextVar[list[int]] = ContextVar("counted")
 
 logging.getLogger("langchain_aws.embeddings.bedrock").setLevel(
@@ -71,17 +51,13 @@ logging.getLogger("langchain_aws.embeddings.bedrock").setLevel(
 def destination(spec: Spec, settings: Settings) -> str | None:
     """Amazon's host for the region, unless another address is set."""
     del spec
-    url = _url(settings)
-    if url is not None:
-        return destination_of(url)
-    region = _region(settings)
-    return f"bedrock-runtime.{region}.amazonaws.com" if region else "Amazon Bedrock"
+    return bedrock_destination(settings)
 
 
 async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     """A model of Bedrock; asked once when it is not a known one."""
     refuse_options(spec)
-    name = _without_region(spec.model)
+    name = without_region(spec.model)
     asked = asked_for(spec, MODELS, name)
     client = await asyncio.to_thread(_client, settings)
     cohere = name.startswith("cohere.")
@@ -107,7 +83,7 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
         await asyncio.to_thread(client.close)
 
     def translate(error: Exception) -> Exception | None:
-        return translated(error, [settings.variable(name) for name in SECRETS])
+        return translated(error, secrets_of(settings))
 
     return await backend(asked, calls, asking, translate, close)
 
@@ -126,60 +102,8 @@ def _models(
     }
 
 
-def _region(settings: Settings) -> str | None:
-    return settings.variable("AWS_REGION") or settings.variable("AWS_DEFAULT_REGION")
-
-
-def _url(settings: Settings) -> str | None:
-    found = settings.variable(URL_VARIABLE)
-    return checked_url(found, URL_VARIABLE) if found else None
-
-
-def _without_region(model: str) -> str:
-    """The model behind an inference profile, such as us.cohere.embed-v4:0."""
-    first, _, rest = model.partition(".")
-    return rest if first in _REGIONS else model
-
-
 def _client(settings: Settings) -> Any:
-    """boto3's client, which calls once. Raises MissingKey without region or credentials."""
-    url = _url(settings)
-    profile = settings.variable("AWS_PROFILE")
-    bearer = settings.variable(BEARER)
-    config = Config(
-        signature_version=None if bearer is None else "bearer",
-        connect_timeout=settings.provider_timeout,
-        read_timeout=settings.provider_timeout,
-        retries={"total_max_attempts": 1},  # services/retrying.py repeats
-        max_pool_connections=CALLS.at_once + COHERE_CALLS.at_once,
-        proxies={} if url is not None and is_here(url) else None,  # None: as the environment says
-    )
-    try:
-        inner = botocore.session.get_session()
-        if bearer is not None:
-            inner.get_component("token_provider").insert_before(
-                "env", ScopedEnvTokenProvider(inner, {BEARER: bearer})
-            )
-        session = boto3.Session(
-            botocore_session=inner,
-            profile_name=profile,
-            aws_access_key_id=settings.variable("AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=settings.variable("AWS_SECRET_ACCESS_KEY"),
-            aws_session_token=settings.variable("AWS_SESSION_TOKEN"),
-            region_name=_region(settings),
-        )
-        if session.region_name is None:
-            raise MissingKey("AWS_REGION is not set; put the name of a region of Amazon into it")
-        if bearer is None and not session.get_credentials():
-            raise MissingKey(
-                "no credentials for AWS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-                f"AWS_PROFILE, or {BEARER}"
-            )
-        client = session.client("bedrock-runtime", endpoint_url=url, config=config)
-    except ProfileNotFound as error:
-        raise ConfigError(f"AWS_PROFILE is {profile!r}; there is no such profile") from error
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigError(f"Amazon Bedrock: {shown(str(error))}; look at AWS_REGION") from error
+    client = bedrock_client(settings, CALLS.at_once + COHERE_CALLS.at_once)
     client.meta.events.register("after-call.bedrock-runtime.InvokeModel", _count)
     client.meta.events.register("provide-client-params.bedrock-runtime.InvokeModel", _uncut)
     return client
@@ -199,29 +123,3 @@ def _uncut(params: dict[str, Any], **_: Any) -> dict[str, Any]:
         return params
     text["truncationMode"] = "NONE"
     return {**params, "body": json.dumps(body)}
-
-
-def translated(error: Exception, secrets: Sequence[str | None]) -> Exception | None:
-    """An error of boto3 as ours, without the secrets."""
-    if isinstance(error, ReadTimeoutError | ConnectTimeoutError):
-        return late("bedrock")
-    if isinstance(error, ClientError):
-        answer = error.response.get("ResponseMetadata", {})
-        what = error.response.get("Error", {})
-        said = f"{what.get('Code', '')}: {what.get('Message', '')}"
-        return of_status(
-            "bedrock",
-            answer.get("HTTPStatusCode", 500),
-            said,
-            answer.get("HTTPHeaders", {}),
-            secrets,
-        )
-    if isinstance(error, BotoCoreError):
-        return unreachable("bedrock", error, secrets)
-    if isinstance(error, RuntimeError) and "after shutdown" in str(error):
-        return Unavailable("bedrock is being shut down")
-    if isinstance(error, ValueError) and "does not support texts longer" in str(error):
-        return ProviderRejected(f"bedrock: {shown(str(error))}")
-    if isinstance(error, ValueError | TypeError | LookupError | AttributeError):
-        return wrong("bedrock", error, secrets=secrets)
-    return None

@@ -6,6 +6,7 @@ the whole text's own direction keeps different texts different. Same text, same 
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 import numpy as np
@@ -84,8 +85,13 @@ class HashBackend:
 
 def _direction(name: str, dimensions: int) -> NDArray[np.float64]:
     """A vector of signs, of unit length, that only the name determines."""
+    return _signs(name, dimensions) / np.sqrt(dimensions)
+
+
+@lru_cache(maxsize=8192)
+def _signs(name: str, dimensions: int) -> NDArray[np.int8]:
     digest = sha256(name.encode()).digest()
     while len(digest) * 8 < dimensions:
         digest += sha256(digest).digest()
     bits = np.unpackbits(np.frombuffer(digest, dtype=np.uint8))[:dimensions]
-    return (bits.astype(np.float64) * 2 - 1) / np.sqrt(dimensions)
+    return bits.astype(np.int8) * 2 - 1

@@ -6,7 +6,6 @@ has named prompts, `?query_prompt_name=query&document_prompt_name=passage` choos
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import httpx
 from huggingface_hub import AsyncInferenceClient
@@ -17,13 +16,13 @@ from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.embedding._http import Connection
 from embedsvc.embedding._known import asked_for, backend
 from embedsvc.embedding._remote import Ask, RemoteBackend
-from embedsvc.errors import InvalidInput, ProviderBusy, ProviderError
+from embedsvc.errors import InvalidInput
 from embedsvc.ports import Calls
-from embedsvc.providers import checked_url, destination_of, key
+from embedsvc.providers import checked_url, destination_of
 from embedsvc.settings import Settings
+from embedsvc.vendors.huggingface import URL_VARIABLE, huggingface_key, refine
 
 ROUTER = "https://router.huggingface.co/hf-inference/models/{model}/pipeline/feature-extraction"
-URL_VARIABLE = "HF_ENDPOINT_URL"
 CALLS = Calls(texts=32, tokens=16_384, at_once=4, remote=True)
 """The defaults of text-embeddings-inference, which serves these models."""
 
@@ -56,13 +55,8 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
     refuse_options(spec, dict.fromkeys(_OPTIONS.values()))
     asked = asked_for(spec, {})
     url = _url(spec, settings)
-    secret = (
-        settings.variable("HF_TOKEN")
-        or settings.variable("HUGGINGFACEHUB_API_TOKEN")
-        or key("HF_TOKEN", settings, needed=destination_of(url) is not None)
-        or "none"
-    )
-    line = Connection("huggingface", settings, url, secret=secret, refine=_refine)
+    secret = huggingface_key(settings, url)
+    line = Connection("huggingface", settings, url, secret=secret, refine=refine)
     client = _Client(url, secret, line, float(settings.provider_timeout))
 
     async def ask(texts: Sequence[str], role: Role) -> tuple[ArrayLike, int | None]:
@@ -89,14 +83,3 @@ def _url(spec: Spec, settings: Settings) -> str:
         raise InvalidInput(f"{spec}: no name of a model; write huggingface:OWNER/MODEL")
     found = settings.variable(URL_VARIABLE) or ROUTER.format(model=spec.model)
     return checked_url(found, URL_VARIABLE)
-
-
-def _refine(error: ProviderError, status: int, body: Any) -> ProviderError:
-    """A model that is being loaded says for how long."""
-    del status
-    wait = body.get("estimated_time") if isinstance(body, dict) else None
-    if not isinstance(error, ProviderBusy) or error.retry_after is not None:
-        return error
-    if isinstance(wait, int | float) and 0 <= wait < 3_600:
-        return ProviderBusy(error.detail, retry_after=float(wait))
-    return error

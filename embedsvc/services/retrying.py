@@ -48,6 +48,26 @@ class Retrying:
         self._total = total
         self._gates: dict[str, _Gate] = {}  # of providers that were busy once
 
+    @property
+    def attempt(self) -> float:
+        """Seconds that one try may last."""
+        return self._attempt
+
+    async def once(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives, tried one time and not at all before a closed gate.
+
+        For a caller that can go elsewhere. Raises ProviderError.
+        """
+        self._refuse_at_gate(provider, time.monotonic())
+        try:
+            async with asyncio.timeout(self._attempt):
+                return await work()
+        except TimeoutError as error:
+            raise _late(provider, self._attempt) from error
+        except ProviderBusy as error:
+            self._close(provider, _pause(1, error), error)
+            raise
+
     async def call(
         self,
         provider: str,
@@ -75,7 +95,7 @@ class Retrying:
             except TimeoutError as error:
                 if failed is not None and seconds < attempt:
                     raise failed from error  # the rest of the time was too short to tell
-                failed = ProviderTimeout(f"{provider} did not answer within {seconds:.3g} seconds")
+                failed = _late(provider, seconds)
                 failed.__cause__ = error
             except ProviderError as error:
                 failed = error
@@ -106,13 +126,19 @@ class Retrying:
         """Wait until the provider may be called. Raises ProviderBusy when that is too late."""
         gate = self._gates.get(provider)
         while gate is not None and (wait := gate.opens - time.monotonic()) > 0:
-            if gate.opens > ends:
-                raise ProviderBusy(
-                    f"{provider} is to be asked again in {max(1, round(wait))} s: {gate.reason}",
-                    retry_after=wait,
-                )
+            self._refuse_at_gate(provider, ends)
             await asyncio.sleep(wait + random.uniform(0, min(0.25, wait / 10)))  # noqa: S311
             gate = self._gates.get(provider)
+
+    def _refuse_at_gate(self, provider: str, ends: float) -> None:
+        """Raise ProviderBusy when the provider's gate is still closed at that time."""
+        gate = self._gates.get(provider)
+        if gate is not None and gate.opens > ends:
+            wait = gate.opens - time.monotonic()
+            raise ProviderBusy(
+                f"{provider} is to be asked again in {max(1, round(wait))} s: {gate.reason}",
+                retry_after=wait,
+            )
 
 
 async def all_or_none(works: Iterable[Awaitable[T]]) -> list[T]:
@@ -125,6 +151,10 @@ async def all_or_none(works: Iterable[Awaitable[T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def _late(provider: str, seconds: float) -> ProviderTimeout:
+    return ProviderTimeout(f"{provider} did not answer within {seconds:.3g} seconds")
 
 
 def _pause(failures: int, failed: ProviderError) -> float:

@@ -1,4 +1,4 @@
-"""What was embedded, by day, collection and model, and what it cost.
+"""What models read and wrote, by day, collection and model, and what it cost.
 
 Counts are added up in memory and written every few seconds and at the end: a search must not wait
 for a disk because it is counted. A crash can lose the last seconds of them.
@@ -22,11 +22,15 @@ GROUPS: Sequence[GroupBy] = ("day", "collection", "model")
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """US dollars for a million tokens, by `provider:model`, as they were on `date`."""
+    """US dollars for a million tokens, by `provider:model`, as they were on `date`.
+
+    `models` embed; `chat` has those of language models: (read, written).
+    """
 
     date: str
     models: Mapping[str, float] = field(default_factory=dict)
     free: frozenset[str] = frozenset()
+    chat: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def cost(self, model: str, tokens: int) -> float | None:
         """US dollars for so many tokens; None where the price is not known."""
@@ -35,6 +39,13 @@ class Prices:
         price = self.models.get(model)
         return None if price is None else price * tokens / 1_000_000
 
+    def chat_cost(self, model: str, read: int, written: int) -> float | None:
+        """US dollars for a call of a language model; None where the price is not known."""
+        if model.partition(":")[0] in self.free:
+            return 0.0
+        price = self.chat.get(model)
+        return None if price is None else (price[0] * read + price[1] * written) / 1_000_000
+
 
 def read_prices(file: str = "") -> Prices:
     """The prices of the package, and before them those of a file. Raises ConfigError."""
@@ -42,14 +53,20 @@ def read_prices(file: str = "") -> Prices:
     if not file:
         return shipped
     own = _read(Path(file))
-    return replace(own, models={**shipped.models, **own.models}, free=shipped.free | own.free)
+    return replace(
+        own,
+        models={**shipped.models, **own.models},
+        free=shipped.free | own.free,
+        chat={**shipped.chat, **own.chat},
+    )
 
 
 def _read(path: Path) -> Prices:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         models = {str(name): float(price) for name, price in found.get("models", {}).items()}
-        return Prices(str(found["date"]), models, frozenset(found.get("free", ())))
+        chat = {str(name): _pair(prices) for name, prices in found.get("chat", {}).items()}
+        return Prices(str(found["date"]), models, frozenset(found.get("free", ())), chat)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"EMBEDSVC_PRICES: {path} cannot be read: {error!r}") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -58,6 +75,12 @@ def _read(path: Path) -> Prices:
         ) from error
     except ValueError as error:
         raise ConfigError(f"EMBEDSVC_PRICES: {path}: a price is not a number: {error}") from error
+
+
+def _pair(prices: Sequence[float]) -> tuple[float, float]:
+    if len(prices) != 2:
+        raise ValueError(f"{prices} is not a pair: what is read, what is written")
+    return float(prices[0]), float(prices[1])
 
 
 class Meter:
@@ -75,9 +98,21 @@ class Meter:
 
     def add(self, model: str, tokens: int, texts: int, collection: Collection | None) -> None:
         """Count one request."""
+        self._add(model, tokens, texts, self.price(model, tokens), collection)
+
+    def add_chat(
+        self, model: str, read: int, written: int, collection: Collection | None
+    ) -> float | None:
+        """Count one call of a language model. US dollars; None where the price is not known."""
+        cost = self.prices.chat_cost(model, read, written)
+        self._add(model, read + written, 0, cost, collection)
+        return cost
+
+    def _add(
+        self, model: str, tokens: int, texts: int, cost: float | None, collection: Collection | None
+    ) -> None:
         day = datetime.now(UTC).date().isoformat()
         name = "" if collection is None else collection.name
-        cost = self.price(model, tokens)
         row = UsageRow(day, name, model, 1, texts, tokens, cost or 0.0, tokens * (cost is None))
         self._count([row])
 

@@ -36,7 +36,6 @@ from wire.server import Drip, Fault, Request, Reset, Stall, TooShort, Truncated,
 from embedsvc.app import create_app
 from embedsvc.core.canaries import CANARIES
 from embedsvc.core.preparing import Draft
-from embedsvc.embedding import _openai
 from embedsvc.errors import (
     ConfigError,
     EmbedsvcError,
@@ -47,7 +46,7 @@ from embedsvc.errors import (
     ProviderError,
     ProviderTimeout,
 )
-from embedsvc.providers import base_url
+from embedsvc.providers import AZURE_VERSION, base_url
 from embedsvc.services import retrying
 from embedsvc.services.search import Query
 from embedsvc.settings import Settings
@@ -348,7 +347,7 @@ def test_azure_is_asked_by_deployment_and_version_with_its_own_header(
             await service.ingest.add("c", drafts())
             request = server.requests[-1]
             assert request.path == "/openai/deployments/text-embedding-3-small/embeddings"
-            assert request.query["api-version"] == [_openai.AZURE_VERSION]
+            assert request.query["api-version"] == [AZURE_VERSION]
             assert request.headers["api-key"] == KEY
             assert "authorization" not in request.headers
             await assert_all_is_right(service, SMALL)

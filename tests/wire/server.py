@@ -8,6 +8,9 @@
 
 A fault is a `Reply` that is sent in the place of the right one, or one of the classes below. None
 is no fault. `faults` comes first; when it is empty, `trouble` is asked.
+
+A reply whose body is `Streamed` comes in pieces; `hung_up` has the requests whose client went away
+before their answer ended.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ import json
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -37,6 +40,18 @@ class Request:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A body in chunks, as they are taken from `parts`: bytes are sent, seconds are waited.
+
+    `before` are the seconds until even the head of the answer comes.
+    """
+
+    parts: Iterable[bytes | float]
+    before: float = 0.0
+    kind: str = "text/event-stream"
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,40 @@ class Changed:
     change: Callable[[Any], Any]
 
 
-Fault = Reply | Reset | Stall | Drip | Truncated | TooShort | Changed
+@dataclass(frozen=True)
+class BreaksOff:
+    """The first chunks of a streamed answer, and then the connection is reset."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class FallsSilent:
+    """The first chunks of a streamed answer, and then no more, ever."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Garbled:
+    """The first chunks of a streamed answer, then `instead`, and a good end."""
+
+    after: int
+    instead: bytes
+
+
+Fault = (
+    Reply
+    | Reset
+    | Stall
+    | Drip
+    | Truncated
+    | TooShort
+    | Changed
+    | BreaksOff
+    | FallsSilent
+    | Garbled
+)
 
 
 def html(status: int = 200) -> Reply:
@@ -114,6 +162,7 @@ class Server:
         self.trouble: Callable[[Request], Fault | None] = lambda _request: None
         self.delay = 0.0
         """Seconds before each answer, so that calls overlap."""
+        self.hung_up: list[Request] = []
         self.connections = 0
         self.most_at_once = 0
         self._at_once = 0
@@ -204,8 +253,11 @@ class Server:
         if isinstance(fault, Stall):
             with suppress(ConnectionError):
                 await reader.read()  # until the client hangs up
+            self.hung_up.append(request)
             return False
         reply = fault if isinstance(fault, Reply) else self.handle(request)
+        if isinstance(reply.body, Streamed):
+            return await self._stream(request, reply, fault, reader, writer)
         content = reply.content
         length = len(content)
         if isinstance(fault, Changed):
@@ -218,7 +270,8 @@ class Server:
             length = len(content)
         if isinstance(fault, TooShort):
             length += fault.missing
-        writer.write(_head(reply, length))
+        headers = {"Content-Type": "application/json", "Content-Length": str(length)}
+        writer.write(_head(reply.status, {**headers, **reply.headers}))
         if isinstance(fault, Drip):
             for byte in content:
                 writer.write(bytes([byte]))
@@ -231,6 +284,63 @@ class Server:
             writer.close()
             return False
         return request.headers.get("connection", "").lower() != "close"
+
+    async def _stream(
+        self,
+        request: Request,
+        reply: Reply,
+        fault: Fault | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """An answer in pieces, for as long as somebody reads it."""
+        sending = asyncio.ensure_future(_send(reply, fault, writer))
+        watching = asyncio.ensure_future(_gone(reader))
+        try:
+            await asyncio.wait([sending, watching], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                return sending.result()
+            self.hung_up.append(request)
+            return False
+        except ConnectionError:
+            self.hung_up.append(request)
+            raise
+        finally:
+            sending.cancel()
+            watching.cancel()
+            await asyncio.gather(sending, watching, return_exceptions=True)
+
+
+async def _gone(reader: asyncio.StreamReader) -> None:
+    """Until the client hangs up; reads nothing, which may be the next request."""
+    while not reader.at_eof() and reader.exception() is None:  # noqa: ASYNC110 - tells nobody
+        await asyncio.sleep(0.002)
+
+
+async def _send(reply: Reply, fault: Fault | None, writer: asyncio.StreamWriter) -> bool:
+    """Send a streamed answer; whether the connection is kept."""
+    body: Streamed = reply.body
+    await asyncio.sleep(body.before)
+    headers = {"Content-Type": body.kind, "Transfer-Encoding": "chunked", **reply.headers}
+    writer.write(_head(reply.status, headers))
+    sent = 0
+    for part in body.parts:
+        if isinstance(part, float | int):
+            await asyncio.sleep(part)
+            continue
+        if isinstance(fault, BreaksOff | FallsSilent | Garbled) and sent == fault.after:
+            if isinstance(fault, FallsSilent):
+                await asyncio.sleep(3_600)
+            if isinstance(fault, BreaksOff):
+                _reset(writer)
+                return False
+            part = fault.instead
+        writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+        await writer.drain()
+        sent += 1
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    return True
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
@@ -250,15 +360,10 @@ async def _read(reader: asyncio.StreamReader) -> Request:
     return Request(method, parts.path, parse_qs(parts.query), headers, body)
 
 
-def _head(reply: Reply, length: int) -> bytes:
-    headers = {
-        "Content-Type": "application/json",
-        "Content-Length": str(length),
-        **reply.headers,
-    }
-    known = reply.status in HTTPStatus.__members__.values()
-    phrase = HTTPStatus(reply.status).phrase if known else "Other"
-    lines = [f"HTTP/1.1 {reply.status} {phrase}"]
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    known = status in HTTPStatus.__members__.values()
+    phrase = HTTPStatus(status).phrase if known else "Other"
+    lines = [f"HTTP/1.1 {status} {phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

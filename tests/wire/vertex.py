@@ -26,21 +26,17 @@ def private_key() -> str:
     ).decode()
 
 
-class Vertex(Provider):
-    model = "vertex:text-embedding-005"
-    dimensions = 768
-    shortens = 17
+class Account:
+    """A service account, in a file of its own."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._folder = TemporaryDirectory()
 
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
+    def remove(self) -> None:
         self._folder.cleanup()
 
-    @property
-    def variables(self) -> Mapping[str, str]:
+    def variables(self, url: str) -> Mapping[str, str]:
+        """Those that lead to the server at `url`."""
         account = Path(self._folder.name) / "account.json"
         account.write_text(
             json.dumps(
@@ -50,7 +46,7 @@ class Vertex(Provider):
                     "private_key_id": "1",
                     "private_key": private_key(),
                     "client_email": "test@mine.iam.gserviceaccount.com",
-                    "token_uri": f"{self.url}/token",
+                    "token_uri": f"{url}/token",
                 }
             )
         )
@@ -58,8 +54,33 @@ class Vertex(Provider):
             "GOOGLE_CLOUD_PROJECT": "mine",
             "GOOGLE_CLOUD_LOCATION": "europe-west4",
             "GOOGLE_APPLICATION_CREDENTIALS": str(account),
-            "GOOGLE_VERTEX_BASE_URL": self.url,
+            "GOOGLE_VERTEX_BASE_URL": url,
         }
+
+    def token(self, request: Request) -> Reply | None:
+        """An access token; None where something else is asked for."""
+        if request.path != "/token":
+            return None
+        assert b"jwt-bearer" in request.body
+        return Reply(body={"access_token": KEY, "expires_in": 3_599, "token_type": "Bearer"})
+
+
+class Vertex(Provider):
+    model = "vertex:text-embedding-005"
+    dimensions = 768
+    shortens = 17
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._account = Account()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._account.remove()
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return self._account.variables(self.url)
 
     @property
     def calls(self) -> list[Call]:
@@ -76,11 +97,7 @@ class Vertex(Provider):
         return Call(texts, ROLES[role], dimensions, bearer(request))
 
     def answer(self, request: Request) -> Reply:
-        if request.path == "/token":
-            assert b"jwt-bearer" in request.body
-            token = {"access_token": KEY, "expires_in": 3_599, "token_type": "Bearer"}
-            return Reply(body=token)
-        return super().answer(request)
+        return self._account.token(request) or super().answer(request)
 
     def written(self, rows: list[list[float]], call: Call) -> Reply:
         counts = [tokens(Call([text])) for text in call.texts]

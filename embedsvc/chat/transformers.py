@@ -1,0 +1,228 @@
+"""Language models on this machine: transformers:NAME is the folder <home>/models/NAME.
+
+    transformers:tiny-llama                   a chat model, if it has a chat template
+    transformers:gpt2                         else it goes on with a text
+    transformers:llama-3.1-8b?quantization=4bit&device=cuda:0&dtype=bfloat16
+
+    quantization   4bit or 8bit: needs CUDA and bitsandbytes
+    device         cpu, cuda, cuda:N or mps; by default CUDA where there is one
+    dtype          float32, bfloat16 or float16; by default as the weights are stored
+
+Nothing is fetched from the network, only safetensors weights are read, and no code that comes with
+a model runs. One thread owns the model and writes one answer at a time; what is heavy is imported
+there, at the first use.
+"""
+
+import asyncio
+import importlib.util
+import json
+import os
+import re
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from embedsvc.chat._beside import Put, in_thread
+from embedsvc.chat._local import Loaded, Loading, load
+from embedsvc.chat._named import Kind, kind_of, window_of
+from embedsvc.chat._remote import until
+from embedsvc.chat._text import ENDS
+from embedsvc.chat._windows import UNKNOWN
+from embedsvc.core.model import Prompt
+from embedsvc.core.spec import Spec, refuse_options
+from embedsvc.errors import (
+    ConfigError,
+    InvalidInput,
+    MissingDependency,
+    ProviderError,
+    Unavailable,
+    UnknownProvider,
+)
+from embedsvc.ports import Delta, Generation
+from embedsvc.settings import Settings
+
+_OPTIONS = dict.fromkeys(("kind", "window", "quantization", "device", "dtype"))
+_DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,2})?")
+_DTYPES = ("float32", "bfloat16", "float16")
+_QUANTIZATIONS = ("4bit", "8bit")
+_WINDOWS = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len")
+"""What architectures call it."""
+
+
+def destination(spec: Spec, settings: Settings) -> str | None:
+    """Texts stay here."""
+    del spec, settings
+    return None
+
+
+def card(spec: Spec, settings: Settings) -> Path | None:
+    """The file in which the model's authors say its licence."""
+    return _folder(spec, settings) / "README.md"
+
+
+def create(spec: Spec, settings: Settings) -> "LocalModel":
+    """Look at the model's configuration; its weights are loaded at the first use."""
+    refuse_options(spec, _OPTIONS)
+    device, dtype, quantization = _checked(spec)
+    folder = _folder(spec, settings)
+    for package in ("torch", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(
+                f"chat 'transformers' needs the package {package!r}: pip install 'embedsvc[local]'"
+            )
+    if quantization is not None:
+        _check_quantization(spec, device)
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(f"{spec} has no safetensors weights; other kinds are not read")
+    config = _json(folder / "config.json")
+    about = Loading(
+        name=f"transformers:{spec.model}",
+        folder=folder,
+        kind=_kind(spec, folder),
+        window=window_of(spec) or _window(config),
+        quantisation=quantization,
+        device=device,
+        dtype=dtype,
+        threads=settings.threads or os.cpu_count() or 1,
+    )
+    return LocalModel(about)
+
+
+class LocalModel:
+    """One language model, loaded once, run by one thread."""
+
+    remote = False
+
+    def __init__(self, about: Loading) -> None:
+        self.name = about.name
+        self.kind = about.kind
+        self.window = about.window
+        self._about = about
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers")
+        self._loaded: Loaded | None = None
+        self._closing = threading.Event()
+
+    async def stream(self, prompt: Prompt, options: Generation) -> AsyncGenerator[Delta, None]:
+        """Write when it is this one's turn; the thread stops at the next token after a close."""
+        own = ENDS if self.kind == "completion" and not isinstance(prompt, str) else ()
+
+        def work(put: Put, gone: threading.Event) -> None:
+            if self._loaded is None:
+                self._loaded = load(self._about)
+            self._loaded.write(prompt, options, put, _either(gone, self._closing))
+
+        try:
+            async with (
+                aclosing(in_thread(self._thread, work)) as written,
+                aclosing(until(written, (*options.stop, *own))) as deltas,
+            ):
+                async for delta in deltas:
+                    yield delta
+        except RuntimeError as error:  # what torch raises, out of memory among it
+            if "after shutdown" in str(error):
+                raise Unavailable(f"{self.name} is being shut down") from error
+            raise ProviderError(f"{self.name} failed: {error}") from error
+
+    async def aclose(self) -> None:
+        """Stop the model's thread at its next token."""
+        self._closing.set()
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        self._loaded = None
+
+
+class _Either:
+    """Set when one of two events is."""
+
+    def __init__(self, one: threading.Event, other: threading.Event) -> None:
+        self._both = one, other
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._both)
+
+
+def _either(one: threading.Event, other: threading.Event) -> Any:
+    return _Either(one, other)
+
+
+def _checked(spec: Spec) -> tuple[str | None, str | None, str | None]:
+    """Device, dtype and quantization of a spec. Raises InvalidInput."""
+    device, dtype = spec.options.get("device"), spec.options.get("dtype")
+    quantization = spec.options.get("quantization")
+    if device is not None and not _DEVICE.fullmatch(device):
+        raise InvalidInput(f"{spec}: device is {device!r}; use cpu, cuda, cuda:0 or mps")
+    if dtype is not None and dtype not in _DTYPES:
+        raise InvalidInput(f"{spec}: dtype is {dtype!r}; use {', '.join(_DTYPES)}")
+    if quantization is not None and quantization not in _QUANTIZATIONS:
+        raise InvalidInput(f"{spec}: quantization is {quantization!r}; use 4bit or 8bit")
+    return device, dtype, quantization
+
+
+def _check_quantization(spec: Spec, device: str | None) -> None:
+    """Refuse what would fail later, or silently run in full. Imports torch."""
+    import torch
+
+    for package in ("bitsandbytes", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(
+                f"{spec} needs the package {package!r}: pip install 'embedsvc[quantised]'"
+            )
+    if not torch.cuda.is_available() or (device or "cuda").partition(":")[0] != "cuda":
+        raise ConfigError(
+            f"{spec}: quantization needs a GPU with CUDA, and "
+            f"{'there is none here' if not torch.cuda.is_available() else f'device is {device}'}: "
+            "leave it out"
+        )
+
+
+def _kind(spec: Spec, folder: Path) -> Kind:
+    template = _json(folder / "tokenizer_config.json").get("chat_template")
+    templated = bool(template) or (folder / "chat_template.jinja").is_file()
+    asked = kind_of(spec)
+    if asked == "chat" and not templated:
+        raise InvalidInput(f"{spec}: it has no chat template; use kind=completion")
+    return asked or ("chat" if templated else "completion")
+
+
+def _window(config: dict[str, Any]) -> int:
+    inner = config.get("text_config")
+    for found in (config, inner if isinstance(inner, dict) else {}):
+        for name in _WINDOWS:
+            if isinstance(value := found.get(name), int) and value > 0:
+                return value
+    return UNKNOWN
+
+
+def _folder(spec: Spec, settings: Settings) -> Path:
+    """The folder of a model. A name can come with a request, so it never leaves its folder.
+
+    A path is taken where the operator's own setting names it.
+    """
+    model = spec.model
+    named = [link.strip().partition("?")[0] for link in settings.chat.split(",")]
+    if f"transformers:{model}" in named and Path(model).is_dir():
+        return Path(model)
+    folder = settings.home / "models" / model
+    if not model or set(model) & set("/\\\0") or model.startswith(".") or not _is_folder(folder):
+        raise UnknownProvider(
+            f"no language model on this machine is called {model!r}; put a transformers folder of "
+            "that name into the folder models of the home"
+        )
+    return folder
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file.name} of {file.parent.name} cannot be read: {error}") from error
+    return found if isinstance(found, dict) else {}
