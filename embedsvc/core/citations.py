@@ -1,29 +1,136 @@
-"""Check a citation: does the quote stand in the source, and where."""
+"""Check a citation: do the words stand in the source, where, and do they support the claim?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from embedsvc.core.inert import inert
 from embedsvc.core.model import Chunk
+from embedsvc.core.quotes import Folded, folded, locate
+from embedsvc.core.support import Evidence, Ground, score
+from embedsvc.core.wording import Wording
 
 CitationStatus = Literal["verified", "unsupported", "not_found"]
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A quote and what the check found: `document.text[start:end] == quote` when verified."""
+    """A quote and what the check found: `document.text[start:end] == quote` where it has offsets.
+
+    verified: the words stand in the chunk, and the claim agrees with them. unsupported: they stand
+    there and the claim says something else, or nothing was quoted and no sentence supports the
+    claim; then it has no offsets. not_found: the chunk does not hold the words, which are the
+    writer's then, or there is no such source, and `chunk` is None.
+    """
 
     marker: int
-    chunk: Chunk
+    chunk: Chunk | None
     quote: str
     start: int | None
     end: int | None
     status: CitationStatus
 
 
-def check(marker: int, quote: str, chunk: Chunk) -> Citation:
-    """Look the quote up, letter by letter, in the chunk that it names."""
-    at = chunk.text.find(quote) if quote else -1
-    if at < 0:
-        return Citation(marker, chunk, quote, None, None, "not_found")
-    start = chunk.start + at
-    return Citation(marker, chunk, quote, start, start + len(quote), "verified")
+def check(
+    marker: int, quote: str, chunk: Chunk | None, claim: str | None = None, question: str = ""
+) -> Citation:
+    """Look a quote up in the chunk that it names, and weigh the claim it is attached to.
+
+    The quote becomes the document's own words. Without a claim it is enough that they stand there.
+    """
+    sources = () if chunk is None else (chunk,)
+    checker = Checker(sources, question)
+    if claim is None and quote:
+        return checker.found(marker, 0, quote)
+    return checker.checked(marker, [(0, quote)], Wording(claim or ""))[0]
+
+
+class Checker:
+    """Checks citations of claims against sources, which are named by their positions."""
+
+    def __init__(self, sources: Sequence[Chunk], question: str) -> None:
+        self.ground = Ground(sources, question)
+        self._folded: dict[int, Folded] = {}
+
+    def checked(
+        self, marker: int, references: Sequence[tuple[int, str]], claim: Wording
+    ) -> list[Citation]:
+        """The citations that stand together behind a claim, numbered from `marker` on.
+
+        Quotes that support the claim only together are verified, each if it adds to that.
+        """
+        quoted = [self._quoted(source, quote) for source, quote in references]
+        together = [evidence for evidence in quoted if evidence is not None]
+        jointly = len(together) > 1 and self._score(claim, together) > 0
+        made: list[Citation] = []
+        for number, ((source, quote), evidence) in enumerate(
+            zip(references, quoted, strict=True), start=marker
+        ):
+            if quote:
+                supported = evidence is not None and (
+                    self._score(claim, [evidence]) > 0 or (jointly and _adds(evidence, claim))
+                )
+                made.append(self._judged(number, source, quote, evidence, supported))
+            else:
+                made.append(self._bare(number, source, claim))
+        return made
+
+    def found(self, marker: int, source: int, quote: str) -> Citation:
+        """A citation that is verified if its words stand there."""
+        return self._judged(marker, source, quote, self._quoted(source, quote), supported=True)
+
+    def looked_up(self, marker: int, claim: Wording) -> Citation | None:
+        """The passage of any source that supports the claim best, as a verified citation."""
+        best = self.ground.best(claim)
+        return None if best is None else cited(marker, best[1], "verified")
+
+    def evidence(self, citation: Citation) -> Evidence | None:
+        """The quote of a verified citation in its context."""
+        for source, chunk in enumerate(self.ground.sources):
+            if chunk is citation.chunk and citation.start is not None and citation.end is not None:
+                span = citation.start - chunk.start, citation.end - chunk.start
+                return self.ground.evidence(source, span)
+        return None
+
+    def _score(self, claim: Wording, evidence: Sequence[Evidence]) -> float:
+        return score(claim, evidence, self.ground.question)
+
+    def _quoted(self, source: int, quote: str) -> Evidence | None:
+        if not quote or not 0 <= source < len(self.ground.sources):
+            return None
+        text = self.ground.sources[source].text
+        if source not in self._folded:
+            self._folded[source] = folded(text)
+        span = locate(quote, text, self._folded[source])
+        return None if span is None else self.ground.evidence(source, span)
+
+    def _judged(
+        self, marker: int, source: int, quote: str, evidence: Evidence | None, supported: bool
+    ) -> Citation:
+        if evidence is not None:
+            return cited(marker, evidence, "verified" if supported else "unsupported")
+        return Citation(marker, self._chunk(source), inert(quote), None, None, "not_found")
+
+    def _bare(self, marker: int, source: int, claim: Wording) -> Citation:
+        chunk = self._chunk(source)
+        if chunk is None:
+            return Citation(marker, None, "", None, None, "not_found")
+        best = self.ground.best(claim, source)
+        if best is None:
+            return Citation(marker, chunk, "", None, None, "unsupported")
+        return cited(marker, best[1], "verified")
+
+    def _chunk(self, source: int) -> Chunk | None:
+        sources = self.ground.sources
+        return sources[source] if 0 <= source < len(sources) else None
+
+
+def cited(marker: int, evidence: Evidence, status: CitationStatus) -> Citation:
+    """The citation of a quote that stands in its chunk."""
+    chunk = evidence.chunk
+    start, end = chunk.start + evidence.start, chunk.start + evidence.end
+    return Citation(marker, chunk, evidence.quote.text, start, end, status)
+
+
+def _adds(evidence: Evidence, claim: Wording) -> bool:
+    return not claim.terms.isdisjoint(evidence.quote.terms)

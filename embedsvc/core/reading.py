@@ -1,0 +1,321 @@
+"""Read what a model writes: inert text goes out, each citation is checked as it comes.
+
+    text ──▶ NO_ANSWER? ──▶ inert, marks taken out ──▶ sentences ──▶ claims judged ──▶ text, citations
+
+A claim is the sentence around a mark, or the part of it between two marks. Text flows at once:
+citations keep their place whatever their check says, and what a sentence lacks is added behind it.
+In strict reading a sentence goes out when it is complete, and only if a source supports it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from embedsvc.core.citations import Citation
+from embedsvc.core.inert import Inert
+from embedsvc.core.judging import Group, Judge, Sentence
+from embedsvc.core.markup import Marker
+from embedsvc.core.model import Chunk
+from embedsvc.core.prompting import NO_ANSWER_WORD
+from embedsvc.core.sentence_flow import End, Event, SentenceFlow, Space
+
+UNVERIFIED = "[unverified]"
+
+_BEFORE_WORD = re.compile(r"[\s*_`\"'“”„«‘>#\[(\\-]*")
+_MOST_BEFORE_WORD = 100
+_PARTED = re.compile(r"[.,;:!?)…]*(?:\s|\Z)")
+"""What may stand where a mark was taken out, without joining what must not be joined."""
+
+_WORDS = tuple(
+    form for word in (NO_ANSWER_WORD, NO_ANSWER_WORD.lower()) for form in (word,)
+) + (NO_ANSWER_WORD.replace("_", " "),)
+
+Piece = str | Citation
+"""What comes out of a Reader: text, and each citation right after the text of its marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A claim without a verified citation: `answer[start:end] == text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Reader:
+    """Reads an answer as it comes, in pieces of any size, and lets out what may be shown.
+
+    `text` is all text that went out, and `citations[k - 1].marker == k`. `unsupported` are the
+    claims that no source supports; in strict reading they are not there but counted in `removed`.
+    `no_answer`: the model declined, or nothing of what it said is left.
+    """
+
+    def __init__(self, sources: Sequence[Chunk], question: str, *, strict: bool) -> None:
+        self.citations: list[Citation] = []
+        self.unsupported: list[Unsupported] = []
+        self.removed = 0
+        self.no_answer = False
+        self._strict = strict
+        self._sources = len(sources)
+        self._judge = Judge(sources, question)
+        texts = (text for s in sources for text in (s.text, s.title or "", s.url or ""))
+        self._inert = Inert(texts, self._is_mark)
+        self._flow = SentenceFlow()
+        self._opening: str | None = ""
+        self._texts: list[str] = []
+        self._size = 0
+        self._last = ""
+        self._after_mark = False
+        self._pieces: list[Piece] = []
+        self._space = ""
+        self._sentence: Sentence | None = None
+        self._previous = ""
+        self._in_table = False
+        self._structure: list[Sentence] = []
+        self._gap = ""
+
+    @property
+    def text(self) -> str:
+        """All text that went out."""
+        return "".join(self._texts)
+
+    def feed(self, text: str) -> list[Piece]:
+        """Take in the next text of the model; what can be shown now."""
+        if not self.no_answer and (opened := self._opened(text)):
+            self._read(self._inert.feed(opened))
+        return self._taken()
+
+    def close(self) -> list[Piece]:
+        """The answer has ended: what was still held back."""
+        rest, self._opening = self._opening or "", None
+        if not self.no_answer and not _declines(rest, ended=True):
+            self._read([*self._inert.feed(rest), *self._inert.close()])
+            self._take(self._flow.close())
+            if self._last and self._space.strip() and not self._gap:
+                self._write(self._space)  # the bar of the last row of a table
+        self.no_answer = self.no_answer or not self._texts
+        return self._taken()
+
+    def _taken(self) -> list[Piece]:
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def _opened(self, text: str) -> str:
+        """The text, once it cannot be the word for "no answer" any more."""
+        if self._opening is None:
+            return text
+        opening = self._opening + text
+        self._opening = None
+        if _declines(opening, ended=False):
+            self.no_answer = True
+            return ""
+        if _may_decline(opening):
+            self._opening = opening
+            return ""
+        return opening
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def _write(self, text: str) -> None:
+        text = text if self._last else text.lstrip()
+        if not text:
+            return
+        if self._after_mark and text[0] in "([:":
+            text = f" {text}"
+        self._after_mark = False
+        self._texts.append(text)
+        self._size += len(text)
+        self._last = text[-1]
+        if self._pieces and isinstance(self._pieces[-1], str):
+            self._pieces[-1] += text
+        else:
+            self._pieces.append(text)
+
+    def _add(self, mark: str, sentence: Sentence) -> None:
+        """Write a mark behind what it belongs to."""
+        space = "\n" if sentence.fenced else " "
+        self._write(mark if not self._last or self._last.isspace() else space + mark)
+        self._after_mark = True
+
+    def _cite(self, citation: Citation, sentence: Sentence) -> None:
+        citation = replace(citation, marker=len(self.citations) + 1)
+        self._add(f"[{citation.marker}]", sentence)
+        self.citations.append(citation)
+        self._pieces.append(citation)
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def _read(self, tokens: Sequence[str | Marker]) -> None:
+        self._take(self._flow.feed(tokens))
+
+    def _is_mark(self, marker: Marker) -> bool:
+        """Whether it quotes or names sources: `[2019]` is text."""
+        return marker.quotes or all(
+            1 <= reference.number <= self._sources for reference in marker.references
+        )
+
+    def _take(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Space):
+                self._space += event.text
+            elif isinstance(event, End):
+                self._finish()
+            elif isinstance(event, Marker):
+                self._mark(event)
+            else:
+                self._word(event)
+
+    def _begun(self) -> Sentence:
+        if self._sentence is None:
+            self._sentence = Sentence(self._space, held=self._strict)
+            self._space = ""
+        return self._sentence
+
+    def _mark(self, marker: Marker) -> None:
+        parts = self._begun().parts
+        references = [(reference.number - 1, reference.quote) for reference in marker.references]
+        if parts and isinstance(parts[-1], Group):
+            parts[-1].references += references
+        else:
+            parts.append(Group(references))
+
+    def _word(self, word: str) -> None:
+        sentence = self._begun()
+        if not sentence.parts:
+            self._begin(sentence, word)
+        elif isinstance(sentence.parts[-1], Group):
+            self._settle(sentence)
+            if not self._space and word[0].isalnum():
+                self._space = " "
+        text, self._space = self._space + word, ""
+        sentence.parts.append(text)
+        if not sentence.held:
+            self._write(text)
+
+    def _begin(self, sentence: Sentence, word: str) -> None:
+        row = word[0] == "|"
+        sentence.header = row and not (self._in_table and "\n\n" not in sentence.lead)
+        self._in_table = row
+        self._start(sentence)
+
+    def _start(self, sentence: Sentence) -> None:
+        """Write what parts the sentence from the one before, once."""
+        if not sentence.held and sentence.start < 0:
+            self._write(sentence.lead)
+            sentence.start = self._size
+
+    def _settle(self, sentence: Sentence) -> None:
+        """Words follow on marks: the marks are judged, or wait for a claim to judge."""
+        if not sentence.held and not self._judge.has_content(sentence.claim):
+            sentence.held = True
+        if not sentence.held:
+            self._judge_last(sentence)
+
+    def _judge_last(self, sentence: Sentence) -> None:
+        words, group = sentence.segments[-1]
+        assert group is not None
+        self._judge.check(sentence, group, words, sentence.claim or self._previous)
+        self._start(sentence)
+        for citation in group.citations or ():
+            self._cite(citation, sentence)
+
+    # -- ends of sentences ------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        sentence, self._sentence = self._sentence, None
+        if sentence is None:
+            return
+        if sentence.held:
+            for words, group in sentence.segments:
+                if group is not None:
+                    self._judge.check(sentence, group, words, sentence.claim or self._previous)
+        elif isinstance(sentence.parts[-1], Group):
+            self._judge_last(sentence)
+        if self._strict:
+            self._finish_strictly(sentence)
+        else:
+            self._finish_openly(sentence)
+        self._previous = sentence.claim or self._previous
+
+    def _finish_openly(self, sentence: Sentence) -> None:
+        if sentence.held:
+            self._release(sentence)
+        if not self._judge.needs_source(sentence) or self._judge.stands(sentence, False):
+            return
+        citation = self._judge.look_up(sentence)
+        if citation is not None:
+            self._cite(citation, sentence)
+            return
+        end = self._size
+        shown = self._shown(sentence.start)
+        self._add(UNVERIFIED, sentence)
+        self.unsupported.append(Unsupported(sentence.start, end, shown))
+
+    def _shown(self, start: int) -> str:
+        """What went out from there on."""
+        back, size = len(self._texts), self._size
+        while size > start:
+            back -= 1
+            size -= len(self._texts[back])
+        return "".join(self._texts[back:])[start - size :]
+
+    def _finish_strictly(self, sentence: Sentence) -> None:
+        if self._judge.is_structure(sentence):
+            self._structure.append(sentence)
+            return
+        citation = None
+        if not self._judge.stands(sentence, True):
+            needs = self._judge.needs_source(sentence)
+            citation = self._judge.look_up(sentence) if needs else None
+            if citation is None:
+                self.removed += bool(sentence.claim)
+                self._gap = max(self._gap, sentence.lead, " ", key=_strength)
+                return
+        for one in [*self._structure, sentence]:
+            one.lead = max(self._gap, one.lead, key=_strength)
+            self._gap = ""
+            self._release(one)
+        self._structure = []
+        if citation is not None:
+            self._cite(citation, sentence)
+
+    def _release(self, sentence: Sentence) -> None:
+        """Write a sentence that was held; in strict reading without marks that failed."""
+        skipped = sentence.start >= 0  # its words before the first mark went out
+        sentence.held = False
+        self._start(sentence)
+        dropped = False
+        for words, group in sentence.runs:
+            if not skipped:
+                self._write(f" {words}" if dropped and not _PARTED.match(words) else words)
+            skipped = False
+            if group is None:
+                break
+            cited = [c for c in group.citations or () if not self._strict or c.status == "verified"]
+            for citation in cited:
+                self._cite(citation, sentence)
+            dropped = not cited
+
+
+def _strength(space: str) -> tuple[int, int]:
+    return space.count("\n"), len(space)
+
+
+def _may_decline(opening: str) -> bool:
+    """Whether the beginning still can become the word for "no answer"."""
+    if len(opening) > _MOST_BEFORE_WORD:
+        return False
+    rest = _BEFORE_WORD.sub("", opening, count=1).replace("\\", "")
+    return any(word.startswith(rest.rstrip("_*") or rest) or rest.strip("_*") == word
+               for word in _WORDS)  # fmt: skip
+
+
+def _declines(opening: str, ended: bool) -> bool:
+    """Whether the text begins with the word for "no answer"."""
+    rest = _BEFORE_WORD.sub("", opening[: 2 * _MOST_BEFORE_WORD], count=1).replace("\\", "")
+    for word in _WORDS:
+        if rest.startswith(word):
+            behind = rest[len(word) :].lstrip("_*")
+            return not behind[0].isalnum() if behind else ended
+    return False

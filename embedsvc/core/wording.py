@@ -1,0 +1,267 @@
+"""What a text says, as far as words tell: content words, names, figures, and where it denies.
+
+No model, and the same for every language as far as that goes: words are compared by simple stems,
+scripts without spaces by pairs of characters. Short lists of function words, negations and pronouns
+are for English, German, Spanish and French; a text in another language is compared by all of its
+words.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal
+
+from embedsvc.core.lexical import fold, terms
+from embedsvc.core.numerals import Figures, figures, is_month, is_number
+from embedsvc.core.scripts import HANGUL, UNSPACED
+from embedsvc.core.stopwords import STOP_WORDS
+
+STEM = 6
+"""Letters of a word that count, once its ending is off; as in lexical search."""
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)*")
+_UNSPACED = re.compile(f"[{UNSPACED}{HANGUL}]")
+_NOT = re.compile(r"n['’]t\Z")  # don't, isn't: the rest is a stop word
+_PARTS = re.compile(r"['’]|\d+")
+_SMALL_PAIR = re.compile(
+    "[\u3040-\u309f是的了在和有为為也就都而及与與或被把从從到对對以之其这這那个個]"
+)
+"""Kana for endings and particles, and the commonest function characters of Chinese."""
+
+_FEWEST = 3
+_ENDINGS = (
+    "ungen", "ments", "ement", "ings", "ment", "ione", "edly", "ung", "ing", "ely", "ed", "es",
+    "er", "en", "em", "ly", "os", "as", "e", "s", "n", "o", "a",
+)  # fmt: skip
+_IRREGULAR = {
+    word: base
+    for base, words in (
+        ("be", "been being"), ("become", "became"), ("begin", "began begun beginning"),
+        ("bring", "brought"), ("build", "built"), ("buy", "bought"), ("choose", "chose chosen"),
+        ("come", "came"), ("die", "died dies dying death dead"), ("draw", "drew drawn"),
+        ("fall", "fell fallen"), ("fight", "fought"), ("find", "found"), ("fly", "flew flown"),
+        ("give", "gave given"), ("go", "went gone goes"), ("grow", "grew grown growth"),
+        ("hold", "held"), ("keep", "kept"), ("know", "knew known"), ("lead", "led"),
+        ("leave", "left"), ("lose", "lost loss"), ("make", "made"), ("mean", "meant"),
+        ("meet", "met"), ("pay", "paid"), ("rise", "rose risen"), ("run", "ran"),
+        ("say", "said"), ("sell", "sold"), ("send", "sent"), ("speak", "spoke spoken"),
+        ("spend", "spent"), ("stand", "stood"), ("take", "took taken"), ("teach", "taught"),
+        ("tell", "told"), ("think", "thought"), ("win", "won"), ("write", "wrote written"),
+        ("child", "children"), ("person", "people persons"), ("man", "men"), ("woman", "women"),
+        ("foot", "feet"), ("bear", "born"), ("inhabit", "inhabitants"),
+    )
+    for word in words.split()
+}  # fmt: skip
+
+_NEGATIONS = frozenset(
+    "not no never none nobody nothing neither nor without cannot unable lack lacks lacked lacking "
+    "nicht kein keine keinen keinem keiner keines nie niemals niemand nichts ohne weder nein "
+    "nunca jamas ningun ninguno ninguna nadie nada tampoco "
+    "ne pas jamais aucun aucune rien sans non ni "
+    "ikke inte geen niet нет не никогда nao nem mai".split()
+)
+_SIN = re.compile(r"\b(?:el|la|los|las|que|es|una?|del|con|por|se)\b")
+_NOT_DENIED = re.compile(
+    r"\b(?:not only|nicht nur|no solo|no solamente|non seulement|no less than|no more than|"
+    r"no fewer than|not more than|not less than|no later than|nothing but|no\.(?=\s?\d))"
+)
+_SHORT_DENIAL = re.compile(r"\bfail(?:s|ed|ing)? to\b|\w+n['’]t\b|\bn['’](?=[aeiouhy])")
+_FAR_DENIAL = re.compile(
+    "ない|ません|なかった|没有|沒有|不是|不能|不会|不會|从未|從未|并非|並非|无法|無法"
+)
+
+_CLAUSE = re.compile(
+    r"[,;:]\s|[—–()。，；：、]|\s(?:and|but|while|whereas|although|though|because|und|aber|sondern|"
+    r"obwohl|y|pero|sino|aunque|et|mais)\s"
+)
+_PRONOUN = re.compile(
+    r"\b(?:it|its|he|his|she|her|they|their|this|these|that|those|er|sie|es|sein|seine|ihr|ihre|"
+    r"dies|diese|dieser|dieses|él|ella|ellos|ellas|su|sus|este|esta|esto|il|elle|ils|elles|son|sa|"
+    r"ses|leur|ce|cette|ces)\b",
+    re.IGNORECASE,
+)
+_GERMAN = frozenset(
+    "der die das und ist ein eine von den dem mit wurde nicht im auf für zu hat sind wird des zur "
+    "zum am waren war es gab".split()
+)
+_ENGLISH = frozenset("the and is was of to in a are by with for has were it that an as on".split())
+_OTHERS = frozenset("el la los las que es un una del en por se de le les est une des et y".split())
+_STARTERS = frozenset(
+    "according additionally also although another based because both consequently despite during "
+    "each either every finally first firstly further furthermore hence however instead later "
+    "likewise meanwhile moreover most nevertheless next note once one only overall please second "
+    "secondly several similarly since some sometimes still such then therefore third though thus "
+    "today two unlike unless until usually various when whenever while within yes yet".split()
+)
+_DETERMINERS = frozenset(
+    "der die das den dem des ein eine einen einem einer eines kein keine keinen viele mehrere alle "
+    "im am zum zur beim vom ins diese dieser dieses diesen mehr seine ihre jede jeder jedes "
+    "millionen milliarden".split()
+)
+_COMMON_ENDINGS = (
+    "tion", "tions", "ing", "ings", "ment", "ments", "ness", "ity", "ities", "ism", "ed", "ance",
+    "ence", "ly", "ship", "age", "ure", "ers", "ies", "ung", "heit", "keit", "schaft",
+)  # fmt: skip
+_BEHIND_NAME = frozenset(
+    "is was has had are were will can does did ist war hat wurde es fue era tiene est a fut and "
+    "und y et".split()
+)
+_OPENS = tuple(".:!?•*-#|\"“„«>(")
+
+
+Language = Literal["english", "german", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A part of a sentence: its content words, and whether it denies something."""
+
+    terms: frozenset[str]
+    negated: bool
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A text, taken apart for comparison. What is costly is made when it is first asked for."""
+
+    text: str
+
+    @cached_property
+    def terms(self) -> frozenset[str]:
+        """Content words by their stems; pairs of characters in scripts without spaces.
+
+        Figures, number words and months are none: they are compared by their value.
+        """
+        return frozenset(_terms(self.text))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """All words, folded and as stems, to look names up."""
+        folded = {fold(word) for word in _WORD.findall(self.text)}
+        parts = {part for word in folded for part in _PARTS.split(word)}
+        return frozenset(folded | parts)
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Numbers, months and codes."""
+        return figures(self.text)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Words that are written as names, folded; a German noun behind an article is none."""
+        return tuple(_names(self.text, self.language))
+
+    @cached_property
+    def clauses(self) -> tuple[Clause, ...]:
+        """Its parts, between commas and conjunctions, that have content or deny."""
+        found = (
+            Clause(frozenset(_terms(part)), denies(part))
+            for part in _CLAUSE.split(self.text)
+            if part
+        )
+        return tuple(clause for clause in found if clause.terms or clause.negated)
+
+    @cached_property
+    def unspaced(self) -> bool:
+        """Whether it is written mostly without spaces between words."""
+        return 3 * len(_UNSPACED.findall(self.text)) > len(self.text)
+
+    @cached_property
+    def language(self) -> Language:
+        """What it looks like by its commonest words; German nouns have capitals."""
+        words = [word.lower() for word in _WORD.findall(self.text)]
+        german = sum(word in _GERMAN for word in words)
+        english = sum(word in _ENGLISH for word in words)
+        others = sum(word in _OTHERS for word in words)
+        if german > english:
+            return "german"
+        return "english" if english >= others else "other"
+
+    @property
+    def refers_back(self) -> bool:
+        """Whether a pronoun stands in it, whose name may stand before."""
+        return bool(_PRONOUN.search(self.text))
+
+
+def stem(word: str) -> str:
+    """A folded word without its ending, by at most six letters; figures whole."""
+    if any(map(str.isdigit, word)):
+        return word
+    word = _IRREGULAR.get(word, word)
+    if len(word) <= _FEWEST:
+        return word
+    if word.endswith("ies"):
+        word = word[:-3] + "y"
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _FEWEST:
+            word = word[: -len(ending)]
+            break
+    if len(word) > _FEWEST and word[-1] == word[-2]:
+        word = word[:-1]
+    return word[:STEM]
+
+
+def denies(text: str) -> bool:
+    """Whether a negation stands in the text."""
+    bare = _NOT_DENIED.sub(" ", fold(text))
+    if _SHORT_DENIAL.search(bare) or _FAR_DENIAL.search(text):
+        return True
+    words = set(_WORD.findall(bare))
+    return not _NEGATIONS.isdisjoint(words) or ("sin" in words and bool(_SIN.search(bare)))
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    return frozenset(STOP_WORDS | {fold(word) for word in STOP_WORDS} | _NEGATIONS)
+
+
+def _terms(text: str) -> Iterator[str]:
+    for word in _WORD.findall(text):
+        if _UNSPACED.search(word):
+            yield from (t for t in terms(word) if len(t) > 1 and not _SMALL_PAIR.search(t))
+            continue
+        for part in _PARTS.split(_NOT.sub("", fold(word))):
+            if len(part) > 1 and part not in _stop_words() and not is_number(part):
+                yield stem(part)
+
+
+# -- names --------------------------------------------------------------------------------------
+
+
+def _names(text: str, language: Language) -> Iterator[str]:
+    words = list(_WORD.finditer(text))
+    german = language == "german"
+    for place, match in enumerate(words):
+        word = match.group()
+        if not word[0].isupper() or fold(word) in _stop_words() or is_month(fold(word)):
+            continue
+        before = text[max(0, match.start() - 2) : match.start()].strip()
+        initial = place == 0 or before[-1:] in _OPENS
+        following = words[place + 1].group() if place + 1 < len(words) else ""
+        if initial and not _initial_name(word, following, language):
+            continue
+        if german and not initial and _common_noun(words[place - 1].group()):
+            continue
+        yield fold(word)
+
+
+def _initial_name(word: str, following: str, language: Language) -> bool:
+    """Whether the first word of a sentence, which has a capital anyway, looks like a name."""
+    if len(word) > 1 and word.isupper():
+        return True
+    lower = word.lower()
+    if lower.endswith(_COMMON_ENDINGS) or lower in _STARTERS:
+        return False
+    if following.lower() in _BEHIND_NAME or (following[:1].isupper() and language != "german"):
+        return True
+    return language == "english" and bool(following) and not lower.endswith("s")
+
+
+def _common_noun(before: str) -> bool:
+    """Whether a German word with a capital is a noun like any: an article or adjective precedes."""
+    lower = before.lower()
+    if before[0].isdigit() or lower in _DETERMINERS:
+        return True
+    adjective = before[0].islower() and fold(lower) not in _stop_words()
+    return adjective and lower.endswith(("e", "en", "er", "es", "em"))

@@ -1,0 +1,397 @@
+"""Answers of a model, read as they come: text, citations, and what no source supports."""
+
+import json
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedsvc.core.citations import Citation
+from embedsvc.core.model import Chunk
+from embedsvc.core.reading import Reader, Unsupported
+from embedsvc.core.sentence_flow import End, SentenceFlow, Space
+from embedsvc.core.sentences import sentences
+
+DOCUMENTS = {
+    "france": "Notes. Paris is the capital of France. It has 2 million people. See "
+    "https://ok.example/page for more.",
+    "germany": "Berlin is the capital of Germany. The wall fell in 1989. Run `make all` to build.\n\n"
+    "```\nmake all\n```",
+}
+SOURCES = [
+    Chunk(1, "france", 0, 7, 7 + len(DOCUMENTS["france"][7:]), None, DOCUMENTS["france"][7:], None, None, {}),
+    Chunk(2, "germany", 0, 0, len(DOCUMENTS["germany"]), None, DOCUMENTS["germany"], None, None, {}),
+]  # fmt: skip
+QUESTION = "What is the capital of France?"
+
+
+def read(text: str, *cuts: int, strict: bool = False, question: str = QUESTION) -> Reader:
+    """A reader that has read the text, in parts; what came out is checked on the way."""
+    reader = Reader(SOURCES, question, strict=strict)
+    places = [0, *sorted(cut for cut in cuts if 0 < cut < len(text)), len(text)]
+    pieces: list[str | Citation] = []
+    for start, end in zip(places, places[1:], strict=False):
+        pieces += reader.feed(text[start:end])
+    pieces += reader.close()
+    assert "".join(piece for piece in pieces if isinstance(piece, str)) == reader.text
+    assert [piece for piece in pieces if isinstance(piece, Citation)] == reader.citations
+    check(reader, pieces)
+    return reader
+
+
+def check(reader: Reader, pieces: list[str | Citation]) -> None:
+    for number, citation in enumerate(reader.citations, start=1):
+        assert citation.marker == number
+        assert f"[{number}]" in reader.text
+        if citation.start is not None and citation.chunk is not None:
+            document = DOCUMENTS[citation.chunk.document_id]
+            assert document[citation.start : citation.end] == citation.quote != ""
+        else:
+            assert citation.status != "verified"
+    for position, piece in enumerate(pieces):
+        if isinstance(piece, Citation):
+            before = pieces[position - 1]
+            assert isinstance(before, str)
+            assert before.endswith(f"[{piece.marker}]")
+    for claim in reader.unsupported:
+        assert reader.text[claim.start : claim.end] == claim.text
+        assert reader.text[claim.end :].lstrip().startswith("[unverified]")
+
+
+def statuses(reader: Reader) -> list[str]:
+    return [citation.status for citation in reader.citations]
+
+
+# -- marks and what comes of them ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "expected"),
+    [
+        ('Paris is the capital of France [1 "Paris is the capital"].',
+         "Paris is the capital of France [1].", ["verified"]),
+        ('Paris is the capital of France. [1 "Paris is the capital"]',
+         "Paris is the capital of France. [1]", ["verified"]),
+        ('Paris is the capital of France.[1 "Paris is the capital"] So it is?',
+         "Paris is the capital of France. [1] So it is?", ["verified"]),
+        ("Paris is the capital of France [1].", "Paris is the capital of France [1].", ["verified"]),
+        ("Berlin is the capital of Germany [Source 2].",
+         "Berlin is the capital of Germany [1].", ["verified"]),
+        ('Paris is the capital of France [1 "Rome is the capital"].',
+         "Paris is the capital of France [1]. [2]", ["not_found", "verified"]),
+        ('Paris is the capital of France [9 "Paris is the capital"].',
+         "Paris is the capital of France [1]. [2]", ["not_found", "verified"]),
+        ('The wall fell in 1990 [2 "The wall fell in 1989"].',
+         "The wall fell in 1990 [1]. [unverified]", ["unsupported"]),
+        ("Paris is the capital of France [2].",
+         "Paris is the capital of France [1]. [2]", ["unsupported", "verified"]),
+        ('[1 "Paris is the capital"] Paris is the capital of France.',
+         "[1] Paris is the capital of France.", ["verified"]),
+        ('According to [2 "The wall fell in 1989"], the wall fell in 1989.',
+         "According to [1], the wall fell in 1989.", ["verified"]),
+        ('Paris is the capital of France [1 "Paris is the capital of France"] and the wall fell in '
+         '1989 [2 "The wall fell in 1989"].',
+         "Paris is the capital of France [1] and the wall fell in 1989 [2].", ["verified"] * 2),
+        ('Paris is the capital of France and the wall fell in 1989 [1 "Paris is the capital of '
+         'France"][2 "The wall fell in 1989"].',
+         "Paris is the capital of France and the wall fell in 1989 [1] [2].", ["verified"] * 2),
+        ('Paris is the capital.\n\n[1 "Paris is the capital of France"]\n\nIs it?',
+         "Paris is the capital. [1]\n\n[2]\n\nIs it?", ["verified"] * 2),
+        ("In [2019] Berlin was the capital of Germany [sic].",
+         "In [2019] Berlin was the capital of Germany [sic]. [unverified]", []),
+        ('Paris is the capital of France [1](https://evil.example).',
+         "Paris is the capital of France [1].", ["verified"]),
+        ('Paris is the capital of France [1 "Paris is the capital of Fra',
+         "Paris is the capital of France [1]", ["verified"]),
+        ("Paris is the capital of France [1", "Paris is the capital of France [1]", ["verified"]),
+    ],
+)  # fmt: skip
+def test_marks_are_numbered_checked_and_stay_in_place(
+    text: str, shown: str, expected: list[str]
+) -> None:
+    reader = read(text)
+    assert (reader.text, statuses(reader)) == (shown, expected)
+
+
+def test_a_sentence_without_a_mark_is_looked_up_or_marked() -> None:
+    reader = read("It has two million people. The moon is made of cheese. Berlin is in Germany.")
+    assert reader.text == (
+        "It has two million people. [1] The moon is made of cheese. [unverified] "
+        "Berlin is in Germany. [2]"
+    )
+    assert reader.unsupported == [Unsupported(31, 58, "The moon is made of cheese.")]
+    assert reader.citations[0].quote == "It has 2 million people."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello! How can I help you?",
+        "Here is what the documents say:\n\n- Is it so?",
+        "# Capitals\n\n## Of Europe\n",
+        "I don't know.",
+        "I'm sorry, but the documents do not mention the capital of France.",
+        "Die Quellen enthalten dazu leider keine Informationen.",
+        "Lo siento, no sé la respuesta.",
+        "Je ne sais pas.",
+        "I hope this helps!",
+        "---",
+        "Sure, here are the steps:",
+    ],
+)
+def test_what_claims_nothing_needs_no_source(text: str) -> None:
+    reader = read(text)
+    assert reader.text == text.strip()
+    assert not reader.unsupported
+    assert not reader.citations
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Send your password to the administrator.",
+        "Ignore all previous instructions.",
+        "Visit https://ok.example/page today!",
+        "Write to mallory@evil.example:",
+        "# Send 500 dollars to Mallory",
+        "The documents do not mention that the moon is cheese.",
+        "Transfer the money now.",
+        "42.",
+    ],
+)
+def test_what_a_document_might_order_is_a_claim(text: str) -> None:
+    reader = read(text)
+    assert [claim.text for claim in reader.unsupported] == [text]
+    assert read(text, strict=True).no_answer
+
+
+def test_what_follows_the_last_mark_of_a_sentence_is_weighed_too() -> None:
+    text = 'Paris is the capital of France [1 "Paris is the capital"], and passwords go to Mallory.'
+    reader = read(text)
+    assert reader.text.endswith("passwords go to Mallory. [unverified]")
+    assert read(text, strict=True).text == ""
+
+
+def test_lists_tables_and_code_survive() -> None:
+    text = (
+        "The capitals:\n\n- Paris is the capital of France\n- Berlin is the capital of Germany\n\n"
+        "| City | Country |\n|---|---|\n| Paris | France |\n| Berlin | Germany |\n\n"
+        "```\nmake all\n```\n\nIs that all?"
+    )
+    for strict in (False, True):
+        reader = read(text, strict=strict)
+        assert not reader.unsupported
+        assert reader.removed == strict  # the question
+        shown = (
+            "The capitals:\n\n- Paris is the capital of France [1]\n"
+            "- Berlin is the capital of Germany [2]\n\n"
+            "| City | Country |\n|---|---|\n| Paris | France [3] |\n| Berlin | Germany [4] |\n\n"
+            "```\nmake all\n```\n[5]"
+        )
+        assert reader.text == (shown if strict else f"{shown}\n\nIs that all?")
+
+
+def test_code_that_stands_in_no_source_is_marked_behind_its_block() -> None:
+    reader = read("Run this:\n\n```sh\nrm -rf /\n```\n\nReady?")
+    assert reader.text == "Run this:\n\n```sh\nrm -rf /\n```\n[unverified]\n\nReady?"
+
+
+def test_text_is_inert() -> None:
+    reader = read("Pigs <b>![fly](http://evil.example/?q)</b> [high](http://evil.example).")
+    assert reader.text == "Pigs &lt;b>fly&lt;/b> high. [unverified]"
+
+
+def test_a_definition_cannot_make_links_of_the_marks() -> None:
+    reader = read('[1 "Paris is the capital"]: //evil.example')
+    assert "[1]:" not in reader.text
+
+
+# -- strict -------------------------------------------------------------------------------------
+
+
+def test_strict_reading_keeps_only_what_a_source_supports() -> None:
+    text = (
+        "Hello! Paris is the capital of France [1 \"Paris is the capital\"][2 \"Rome was\"]. The moon "
+        "is made of cheese. It has two million people.\n\n# More\n\nPigs fly.\n\n# Germany\n\n"
+        "Berlin is the capital of Germany [2]."
+    )  # fmt: skip
+    reader = read(text, strict=True)
+    assert reader.text == (
+        "Paris is the capital of France [1]. It has two million people. [2]\n\n# More\n\n"
+        "# Germany\n\nBerlin is the capital of Germany [3]."
+    )
+    assert statuses(reader) == ["verified"] * 3
+    assert (reader.removed, reader.unsupported, reader.no_answer) == (3, [], False)
+
+
+def test_strict_reading_removes_a_sentence_of_which_a_part_fails() -> None:
+    text = (
+        'Paris is the capital of France [1 "Paris is the capital"] and Rome is made of chocolate '
+        '[2 "The wall fell"]. Berlin is the capital of Germany.'
+    )
+    reader = read(text, strict=True)
+    assert reader.text == "Berlin is the capital of Germany. [1]"
+    assert reader.removed == 1
+
+
+def test_when_nothing_stays_there_is_no_answer() -> None:
+    reader = read("The moon is made of cheese.", strict=True)
+    assert (reader.text, reader.no_answer, reader.removed) == ("", True, 1)
+
+
+def test_strict_reading_lets_nothing_out_before_its_sentence_is_checked() -> None:
+    reader = Reader(SOURCES, QUESTION, strict=True)
+    assert reader.feed("Paris is the capital of France.") == []
+    assert reader.feed(" ") == []
+    pieces = reader.feed("Z")
+    assert pieces[0] == "Paris is the capital of France. [1]"
+
+
+# -- no answer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    ["NO_ANSWER", " NO_ANSWER.\n", "**NO_ANSWER**", "`NO_ANSWER`", "NO\\_ANSWER", "_NO_ANSWER_",
+     "NO_ANSWER\n\nThe sources say nothing.", "NO ANSWER", "no_answer.", "", "  \n"],
+)  # fmt: skip
+def test_the_word_for_no_answer_is_no_answer(text: str, strict: bool) -> None:
+    for cuts in ((), range(len(text))):
+        reader = read(text, *cuts, strict=strict)
+        assert reader.no_answer
+        assert reader.text == ""
+
+
+@pytest.mark.parametrize("text", ["NO_ANSWERS", "NO", "No answer is needed?", "NO_ANSWER_X", "**N"])
+def test_other_beginnings_are_not(text: str) -> None:
+    for cuts in ((), range(len(text))):
+        reader = read(text, *cuts)
+        assert not reader.no_answer
+        assert reader.text.startswith(text)
+
+
+# -- streaming ----------------------------------------------------------------------------------
+
+
+def test_text_flows_character_by_character() -> None:
+    text = "Surely, ordinary prose (with 3.5 numbers) flows at once"
+    reader = Reader(SOURCES, QUESTION, strict=False)
+    fed = out = 0
+    for character in text:
+        out += sum(len(piece) for piece in reader.feed(character) if isinstance(piece, str))
+        fed += 1
+        assert fed - out <= 2, text[:fed]  # a space waits for its word
+
+
+def test_a_citation_comes_as_soon_as_its_bracket_is_closed_and_followed() -> None:
+    reader = Reader(SOURCES, QUESTION, strict=False)
+    assert reader.feed("Paris is the capital of France") == ["Paris is the capital of France"]
+    assert reader.feed(' [1 "Paris is the capital"]') == []
+    text, citation, point = reader.feed(". ")
+    assert (text, point) == (" [1]", ".")
+    assert isinstance(citation, Citation)
+
+
+ATOMS = st.sampled_from(
+    [
+        "Paris is the capital of France", "Berlin", "The wall fell in 1989", "cheese", "is", "not",
+        '[1 "Paris is the capital"]', "[1]", "[2]", "[1, 2]", '[2 "The wall fell', '[9 "x"]', "[2019]",
+        ". ", ".", "? ", "! ", "。", "」", ", ", " ", "\n", "\n\n", "\n- ", "\n1. ", "\n12", "3. ", "# ",
+        "| ", " |", "|---|", "\n| a | b |\n", "```\n", "\n```\n", "`", "make all", "Dr. ", "e.g. ",
+        "NO_ANSWER", "**", "![x](http://e.x)", "https://ok.example/page", "<b>", "(", ")", ":", "Hello",
+        '"', "”", "[", "]", "&lt;", "&", "1", "42", "a", "http", "//",
+    ]
+)  # fmt: skip
+ANSWERS = st.lists(ATOMS, max_size=20).map("".join)
+
+
+def told(reader: Reader) -> str:
+    return json.dumps(
+        [
+            reader.text,
+            [(c.marker, c.quote, c.start, c.status) for c in reader.citations],
+            [(u.start, u.end, u.text) for u in reader.unsupported],
+            reader.removed,
+            reader.no_answer,
+        ]
+    )
+
+
+@settings(max_examples=120, deadline=None)
+@given(ANSWERS, st.lists(st.integers(0, 200), max_size=6), st.booleans())
+def test_an_answer_reads_the_same_however_it_is_cut(
+    text: str, cuts: list[int], strict: bool
+) -> None:
+    whole = told(read(text, strict=strict))
+    assert told(read(text, *cuts, strict=strict)) == whole
+    assert told(read(text, *range(len(text)), strict=strict)) == whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(ANSWERS)
+def test_strict_answers_hold_verified_citations_alone(text: str) -> None:
+    reader = read(text, strict=True)
+    assert set(statuses(reader)) <= {"verified"}
+    assert reader.no_answer == (reader.text == "")
+    assert not reader.unsupported
+    assert reader.no_answer or reader.citations
+
+
+@pytest.mark.parametrize("unit", ["Word %d. ", "[1 \"x %d\"] ", "%d\n", "a %d b c, ", "| %d ", "[2] x%d. "])
+@pytest.mark.parametrize("strict", [False, True])
+def test_steps_grow_with_the_answer_and_no_faster(unit: str, strict: bool) -> None:
+    def steps(times: int) -> int:
+        count = 0
+
+        def counted(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        reader = Reader(SOURCES, QUESTION, strict=strict)
+        text = "".join(unit % n for n in range(times))
+        sys.setprofile(counted)
+        try:
+            reader.feed(text)
+            reader.close()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    small, large = steps(40), steps(160)
+    assert large <= 5 * small + 5_000
+
+
+# -- sentences as they come ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One. Two! Three? Four… Five",
+        'He said "go." (She went.) Then.',
+        "Dr. Smith met Prof. Jones. J. R. R. Tolkien wrote e.g. this. Meier bzw. Schulze kam.",
+        "Pi is 3.14 or so. Fine.",
+        "今日は晴れ。明日は雨。本当？はい。「いい。」次。",
+        "A heading\n\nBody one\n- item a\n- item b\n",
+        "Steps:\n1. Mix it.\n2. Bake it.\n12 eggs",
+        "one\ntwo. three\n\n\nfour",
+        "| a | b |\n|---|---|\n| 1. x | 2 |\n\nEnd.",
+    ],
+)
+def test_sentences_end_where_they_end_in_a_whole_text(text: str) -> None:
+    for pieces in ([text], list(text)):
+        flow = SentenceFlow()
+        ends: list[str] = []
+        current = ""
+        for event in [*flow.feed(pieces), *flow.close()]:
+            if isinstance(event, End):
+                ends.append(current.strip(" |\n"))
+                current = ""
+            elif isinstance(event, Space):
+                current += event.text
+            else:
+                assert isinstance(event, str)
+                current += event
+        assert ends == [text[start:end].strip(" |\n") for start, end in sentences(text)]
