@@ -18,17 +18,26 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 
 from embedsvc import __version__, plugins
-from embedsvc.api import ask, collections, documents, insight, search, service, usage
+from embedsvc.api import (
+    answers,
+    ask,
+    collections,
+    documents,
+    insight,
+    search,
+    service,
+    usage,
+)
 from embedsvc.api import evaluations as evaluating
 from embedsvc.api import rerank as reranking
 from embedsvc.api.errors import on_http, on_own, on_unexpected
 from embedsvc.api.metrics import measured
-from embedsvc.api.openai import embeddings, models
+from embedsvc.api.openai import chat, completions, embeddings, models
 from embedsvc.api.request import StrictRequest, check_request
 from embedsvc.core.spec import Spec, parse_spec
 from embedsvc.errors import ConfigError, EmbedsvcError, Forbidden, ProviderTimeout
 from embedsvc.ports import (
-    Answerer,
+    ChatModel,
     EmbeddingBackend,
     Loader,
     Reranker,
@@ -36,8 +45,10 @@ from embedsvc.ports import (
     VectorIndex,
     no_step,
 )
+from embedsvc.services.answer_evaluation import AnswerEvaluation
 from embedsvc.services.ask import Ask
 from embedsvc.services.backends import CreateBackend
+from embedsvc.services.calibration import Calibrations
 from embedsvc.services.collections import Collections
 from embedsvc.services.copies import Copies
 from embedsvc.services.duplicates import DuplicateFinder
@@ -45,19 +56,25 @@ from embedsvc.services.embed import Embed
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.evaluation import Evaluate
 from embedsvc.services.explain import Explain
+from embedsvc.services.extractive import Extractive
 from embedsvc.services.files import Files
 from embedsvc.services.indexing import PAGE, Replicas
 from embedsvc.services.ingest import Ingest
 from embedsvc.services.judging import Judging
+from embedsvc.services.llms import LLMs, extractive_named, parse_chain
 from embedsvc.services.models import About, Models, licence_of
+from embedsvc.services.records import Records
 from embedsvc.services.rerank import COSINE, Rerank
 from embedsvc.services.retrying import Retrying
 from embedsvc.services.search import Search
+from embedsvc.services.search_evaluation import SearchEvaluation
 from embedsvc.services.service import Service
 from embedsvc.services.topics import TopicFinder
 from embedsvc.services.usage import Meter, read_prices
 from embedsvc.services.verify import Verify
 from embedsvc.settings import Settings
+from embedsvc.store.answers import Answers
+from embedsvc.store.calibrations import StoredCalibrations
 from embedsvc.store.database import Database
 from embedsvc.store.evaluations import Evaluations
 from embedsvc.store.migrations import ensure_current
@@ -70,9 +87,12 @@ ROUTES = [
     *documents.ROUTES,
     *search.ROUTES,
     *ask.ROUTES,
+    *answers.ROUTES,
     *usage.ROUTES,
     *embeddings.ROUTES,
     *models.ROUTES,
+    *chat.ROUTES,
+    *completions.ROUTES,
     *reranking.ROUTES,
     *insight.ROUTES,
     *evaluating.ROUTES,
@@ -114,7 +134,9 @@ def _connect(
     on_step: Step,
     page: int,
 ) -> Service:
-    plugins.load("chat", settings.chat.partition(":")[0])
+    for spec in parse_chain(settings.chat)[0]:
+        with extractive_named():
+            plugins.load("chat", spec.provider)
     if create is None:
         plugins.load("embedding", parse_spec(settings.embedding).provider)
     if (reranker := parse_spec(settings.rerank).provider) != COSINE:
@@ -142,9 +164,13 @@ def _connect(
     embed = Embed(embedders, settings.embedding)
     rerank = Rerank(embed, partial(create_reranker, settings), retrying, settings.rerank)
     found = Search(store, named, embedders, replicas, rerank)
+    llms = LLMs(partial(create_chat_model, settings), retrying, meter, settings.chat)
+    extractive = Extractive(store, embedders, Calibrations(StoredCalibrations(database), embedders))
+    records = Records(Answers(database), settings.record_days)
     judged = Evaluations(database)
     judging = Judging(judged, store, named)
-    copies = Copies(store, named, ingest, settings.max_documents)
+    copies = Copies(store, named, ingest, embedders, settings.max_documents)
+    asking = Ask(named, found, llms, extractive, records)
     return Service(
         settings=settings,
         database=database,
@@ -156,7 +182,9 @@ def _connect(
         files=Files(ingest, _loaders()),
         search=found,
         explain=Explain(store, named, found),
-        ask=Ask(named, embedders, found, partial(create_answerer, settings), settings.chat),
+        ask=asking,
+        llms=llms,
+        records=records,
         embed=embed,
         rerank=rerank,
         models=Models(settings, store, embedders, partial(about, settings)),
@@ -164,7 +192,12 @@ def _connect(
         duplicates=DuplicateFinder(reading, named),
         topics=TopicFinder(reading, named),
         judging=judging,
-        evaluate=Evaluate(judged, store, named, embedders, found, copies, judging, rerank),
+        evaluate=Evaluate(
+            judged,
+            copies,
+            SearchEvaluation(store, named, found, copies, judging, rerank),
+            AnswerEvaluation(store, named, asking, copies),
+        ),
     )
 
 
@@ -215,10 +248,9 @@ def about(settings: Settings, kind: plugins.Kind, spec: Spec) -> About:
     return About(destination(module, settings, spec), licence)
 
 
-def create_answerer(settings: Settings, spec: str) -> Answerer:
-    """The answerer of `provider:model`. Raises UnknownProvider."""
-    provider, _, model = spec.partition(":")
-    made: Answerer = plugins.load("chat", provider).create(model, settings)
+async def create_chat_model(settings: Settings, spec: Spec) -> ChatModel:
+    """The language model of a spec. Raises UnknownProvider; Forbidden when offline."""
+    made: ChatModel = await _create("chat", settings, spec)
     return made
 
 

@@ -42,7 +42,10 @@ class Settings:
     index: str = _setting("faiss", "vector index: faiss or exact")
     embedding: str = _setting("local:all-MiniLM-L6-v2", "embedding of new collections")
     rerank: str = _setting("cosine", "reranker when a request names none")
-    chat: str = _setting("extractive", "what answers questions")
+    chat: str = _setting(
+        "extractive", "what answers questions: extractive, a model, or a chain such as a:b,c:d"
+    )
+    record_days: int = _setting(30, "days that answers and conversations are kept; 0 keeps none")
     offline: bool = _setting(False, "refuse every backend that would send text off the machine")
     log_level: str = _setting(
         "info", "debug, info, warning or error", ("debug", "info", "warning", "error")

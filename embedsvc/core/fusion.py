@@ -1,5 +1,6 @@
 """Making one ranking of several: fusion of dense and lexical scores, and diversity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,6 +102,15 @@ def fuse(found: Candidates, fusion: Fusion) -> Ranking:
     scores = fusion.dense * _reciprocal(found.ids, found.by_dense, fusion.k)
     scores += fusion.lexical * _reciprocal(found.ids, found.by_lexical, fusion.k)
     return ranked(found.ids, scores / total)
+
+
+def reciprocal_ranks(orders: Sequence[Sequence[int]], k: int = 60) -> list[int]:
+    """One order of several, the best first, by the sum of 1 / (k + rank); each id comes once."""
+    scores: dict[int, float] = {}
+    for order in orders:
+        for rank, one in enumerate(order, start=1):
+            scores[one] = scores.get(one, 0.0) + 1 / (k + rank)
+    return sorted(scores, key=lambda one: -scores[one])
 
 
 def ranked(ids: Ids, scores: NDArray[np.floating]) -> Ranking:

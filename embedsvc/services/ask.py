@@ -1,44 +1,47 @@
-"""Answers: retrieve, let an answerer speak, and check every quote before it is passed on."""
+"""Answers: find sources, let a model (or nobody) speak, check what it says, keep a record.
 
+    question ──▶ words to search with ──▶ sources ──▶ evidence ──▶ text and citations ──▶ record
+
+`stream` is the one way through; `ask` waits for its end.
+"""
+
+import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
-from embedsvc.core.citations import Citation, check
-from embedsvc.core.filters import Filter
-from embedsvc.core.model import Matrix, Role
-from embedsvc.errors import InvalidInput
-from embedsvc.ports import Answerer, Source
-from embedsvc.services.candidates import Mode
+from embedsvc.core import prompting
+from embedsvc.core.citations import Citation
+from embedsvc.core.fusion import reciprocal_ranks
+from embedsvc.core.inert import inert
+from embedsvc.core.model import Collection, Message, Prompt
+from embedsvc.core.preparing import check_text
+from embedsvc.core.prompting import Prompted, Room
+from embedsvc.core.reading import Reader, Unsupported
+from embedsvc.errors import EmbedsvcError, InvalidInput, ProviderError
+from embedsvc.ports import ChatModel, Finish
+from embedsvc.services.answers import (
+    Answer,
+    AnswerUsage,
+    Event,
+    Question,
+    Sources,
+    State,
+)
 from embedsvc.services.collections import Collections
-from embedsvc.services.embedding import Embedders
+from embedsvc.services.extractive import Evidence, Extractive
+from embedsvc.services.llms import EXTRACTIVE, Chain, Ended, LLMs
+from embedsvc.services.records import Records, Talk
+from embedsvc.services.rewriting import Rewriting, Wording
 from embedsvc.services.search import Found, Hit, Query, Search
 
 MOST_SOURCES = 50
 MOST_QUESTION = 4_000
+MOST_SYSTEM = 20_000
+MOST_TURNS = 1_000
+MOST_TURN = 200_000
 NO_ANSWER = "The documents do not answer this question."
-
-CreateAnswerer = Callable[[str], Answerer]
-"""`provider:model` → answerer. Raises UnknownProvider."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer. `text` carries markers such as [1], one a citation."""
-
-    text: str
-    state: Literal["answered", "no_answer"]
-    citations: Sequence[Citation]
-    sources: Sequence[Hit]
-    model: str
-    question: str
-    version: int
-    took_ms: float
-
-
-Event = Found | str | Citation | Answer
-"""What a stream of an answer is made of: sources, text, citations, and the whole at the end."""
 
 
 class Ask:
@@ -47,94 +50,339 @@ class Ask:
     def __init__(
         self,
         collections: Collections,
-        embedders: Embedders,
         search: Search,
-        create: CreateAnswerer,
-        default_model: str,
+        llms: LLMs,
+        extractive: Extractive,
+        records: Records,
     ) -> None:
         self._collections = collections
-        self._embedders = embedders
         self._search = search
-        self._create = create
-        self._default = default_model
+        self._llms = llms
+        self._extractive = extractive
+        self._records = records
 
-    async def ask(
-        self,
-        name: str,
-        question: str,
-        *,
-        model: str | None = None,
-        limit: int = 8,
-        where: Filter | None = None,
-        mode: Mode | None = None,
-    ) -> Answer:
+    async def chain(self, question: Question) -> Chain:
+        """Who is to answer, once the question is checked. Raises InvalidInput, ConfigError."""
+        check_question(question)
+        chain = await self._llms.chain(question.model)
+        _check_extractive(chain, question)
+        return chain
+
+    async def ask(self, name: str, question: Question) -> Answer:
         """The whole answer at once."""
-        last: Event | None = None
-        events = self.stream(name, question, model=model, limit=limit, where=where, mode=mode)
-        async for event in events:
-            last = event
-        assert isinstance(last, Answer)
-        return last
+        async with aclosing(self.stream(name, question)) as events:
+            async for event in events:
+                if isinstance(event, Answer):
+                    return event
+        raise AssertionError("a stream ends with the whole answer")
 
-    async def stream(
-        self,
-        name: str,
-        question: str,
-        *,
-        model: str | None = None,
-        limit: int = 8,
-        where: Filter | None = None,
-        mode: Mode | None = None,
-    ) -> AsyncIterator[Event]:
-        """First the sources, then text and citations as they come, then the whole answer."""
+    async def stream(self, name: str, question: Question) -> AsyncGenerator[Event, None]:
+        """First the sources, then text and citations as they come, then the whole answer.
+
+        What is wrong with the question is raised before the first event. Raises ProviderError.
+        """
         started = time.perf_counter()
-        _check(question, limit)
-        answerer = self._create(model or self._default)
-        query = Query(question, limit=limit, where=where, mode=mode)
-        found = await self._search.search(name, [query])
-        yield found
-        hits = found.hits[0]
+        chain = await self.chain(question)
         collection = await self._collections.get(name)
-        backend = await self._embedders.of(collection)
-        sources = [Source(hit.chunk, _nearness(hit)) for hit in hits]
-        texts: list[str] = []
-        citations: list[Citation] = []
+        talk = await self._talk(collection, question)
+        rewriting = Rewriting(self._llms, chain, collection)
+        wording = await rewriting.words(question.text, talk.messages, question.expansion)
+        found = await self._search.search(name, _queries(question, wording))
+        hits = _merged(found, question.limit)
+        yield Sources(hits, wording.query, wording.queries)
+        speech = _Speech(question, wording, hits, collection, talk)
+        async with aclosing(self._pieces(chain, speech)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, str) and speech.first_token_ms is None:
+                    speech.first_token_ms = (time.perf_counter() - started) * 1000
+                yield piece
+        answer = speech.answer(found, (time.perf_counter() - started) * 1000)
+        yield await self._kept(collection, talk, question, answer)
 
-        async def embed(texts: Sequence[str], role: Role) -> Matrix:
-            return await self._embedders.embed_beginnings(backend, texts, role, collection)
+    # -- what was said before -------------------------------------------------------------------
 
-        async for delta in answerer.answer(question, sources, embed):
-            checked = [
-                check(len(citations) + n, quote.text, sources[quote.source].chunk)
-                for n, quote in enumerate(delta.quotes, start=1)
-            ]
-            marks = "".join(f" [{citation.marker}]" for citation in checked)
-            texts.append((" " if texts else "") + delta.text + marks)
-            yield texts[-1]
-            for citation in checked:
-                citations.append(citation)
-                yield citation
-        yield Answer(
-            text="".join(texts) or NO_ANSWER,
-            state="answered" if texts else "no_answer",
-            citations=citations,
-            sources=hits,
-            model=answerer.name,
-            question=question,
+    async def _talk(self, collection: Collection, question: Question) -> Talk:
+        """The talk before the question: sent along, kept here, or new."""
+        if question.history is not None:
+            return Talk(None, question.history)
+        if question.conversation_id is None and not question.record:
+            return Talk(None)
+        return await self._records.talk(collection, question.conversation_id)
+
+    async def _kept(
+        self, collection: Collection, talk: Talk, question: Question, answer: Answer
+    ) -> Answer:
+        """The answer with its id, once it is kept; a record that fails costs the record alone."""
+        if not question.record:
+            return replace(answer, conversation_id=None)
+        try:
+            kept = await self._records.keep(collection, talk, question.text, answer)
+        except EmbedsvcError as error:
+            told = f"the answer could not be kept: {error.detail}"
+            return replace(answer, conversation_id=None, warnings=[*answer.warnings, told])
+        return replace(answer, id=kept, conversation_id=talk.id if kept else None)
+
+    # -- who speaks -----------------------------------------------------------------------------
+
+    async def _pieces(
+        self, chain: Chain, speech: "_Speech"
+    ) -> AsyncGenerator[str | Citation, None]:
+        """Text and citations by a model or from the sentences; NO_ANSWER where there is none."""
+        if speech.hits:
+            async with aclosing(self._spoken(chain, speech)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        elif chain.models:
+            speech.model = chain.models[0].name
+        if not speech.texts:
+            speech.say(NO_ANSWER)
+            speech.state = "no_answer"
+            yield NO_ANSWER
+
+    async def _spoken(
+        self, chain: Chain, speech: "_Speech"
+    ) -> AsyncGenerator[str | Citation, None]:
+        strict = speech.question.grounding == "strict"
+        evidence = None
+        if strict or not chain.models:
+            evidence = await self._look(speech)
+            if not evidence.enough:
+                speech.model = chain.models[0].name if chain.models else EXTRACTIVE
+                return
+        if chain.models:
+            try:
+                async with aclosing(self._written(chain, speech, strict)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            except ProviderError as error:
+                if not (chain.extractive and error.transient) or speech.texts:
+                    raise
+                speech.degraded.append(f"answered without a language model: {error.detail}")
+        if evidence is None:
+            evidence = await self._look(speech)
+        for piece in speech.quoted(evidence):
+            yield piece
+
+    async def _look(self, speech: "_Speech") -> Evidence:
+        found = await self._extractive.look(speech.wording.query, speech.hits, speech.collection)
+        speech.evidence = found.probability
+        return found
+
+    async def _written(
+        self, chain: Chain, speech: "_Speech", strict: bool
+    ) -> AsyncGenerator[str | Citation, None]:
+        """What a model writes, read and checked as it comes."""
+        reader: Reader | None = None
+        said = self._llms.stream(chain, speech.prompt, speech.question.options, speech.collection)
+        async with aclosing(said) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, Ended):
+                    speech.ended(delta)
+                    break
+                reader = reader or speech.reader(strict)
+                for piece in reader.feed(delta.text):
+                    yield speech.take(piece)
+        if reader is not None:
+            for piece in reader.close():
+                yield speech.take(piece)
+            speech.read(reader)
+
+
+@dataclass(slots=True)
+class _Speech:
+    """An answer in the making."""
+
+    question: Question
+    wording: Wording
+    hits: Sequence[Hit]
+    collection: Collection
+    talk: Talk
+    texts: list[str] = field(default_factory=list)
+    citations: list[Citation] = field(default_factory=list)
+    unsupported: Sequence[Unsupported] = ()
+    state: State = "answered"
+    model: str = EXTRACTIVE
+    finish: Finish = "stop"
+    evidence: float | None = None
+    first_token_ms: float | None = None
+    prompted: Prompted | None = None
+    calls: list[Ended] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+
+    def prompt(self, model: ChatModel) -> Prompt:
+        """The prompt for a model, as large as its window."""
+        sources = [hit.chunk for hit in self.hits]
+        texts = [self.question.text, *(text for s in sources for text in (s.text, s.title or ""))]
+        fence = secrets.token_hex(8)
+        while not prompting.fits_as_fence(fence, texts):
+            fence = secrets.token_hex(8)
+        self.prompted = prompting.grounded(
+            self.wording.query,
+            sources,
+            self.talk.messages,
+            Room.of(model.window, self.question.options.max_tokens),
+            fence,
+            self.question.system,
+        )
+        return self.prompted.messages
+
+    def reader(self, strict: bool) -> Reader:
+        """A reader of what the prompt asked for."""
+        assert self.prompted is not None
+        shown = [self.hits[position].chunk for position in self.prompted.shown]
+        return Reader(shown, self.wording.query, strict=strict)
+
+    def say(self, text: str) -> str:
+        """Add to the text."""
+        self.texts.append(text)
+        return text
+
+    def take(self, piece: str | Citation) -> str | Citation:
+        """Add a piece."""
+        if isinstance(piece, str):
+            return self.say(piece)
+        self.citations.append(piece)
+        return piece
+
+    def quoted(self, evidence: Evidence) -> list[str | Citation]:
+        """The sentences of the evidence as an answer, if they are one."""
+        if not evidence.enough:
+            return []
+        pieces: list[str | Citation] = []
+        for marker, quote in enumerate(evidence.quotes, start=1):
+            chunk = self.hits[quote.source].chunk
+            text = f"{inert(quote.text, [chunk.text])} [{marker}]"
+            pieces.append(self.say(text if marker == 1 else f" {text}"))
+            citation = Citation(marker, chunk, quote.text, quote.start, quote.end, "verified")
+            pieces.append(self.take(citation))
+        return pieces
+
+    def ended(self, ended: Ended) -> None:
+        """Note how a model ended."""
+        self.model = ended.model
+        self.finish = ended.finish or "stop"
+        self.calls.append(ended)
+        self.degraded += ended.degraded
+        if ended.finish == "length":
+            self.warnings.append("the answer reached its most tokens and is cut: raise max_tokens")
+
+    def read(self, reader: Reader) -> None:
+        """Note what the reader found."""
+        self.unsupported = reader.unsupported
+        if reader.removed:
+            told = "1 statement" if reader.removed == 1 else f"{reader.removed} statements"
+            self.warnings.append(f"{told} without a verified citation removed")
+
+    def answer(self, found: Found, took_ms: float) -> Answer:
+        """The whole."""
+        calls = [*self.wording.calls, *self.calls]
+        return Answer(
+            text="".join(self.texts),
+            state=self.state,
+            citations=self.citations,
+            unsupported=self.unsupported,
+            sources=self.hits,
+            model=self.model,
+            usage=_usage(calls),
+            conversation_id=self.talk.id,
+            query=self.wording.query,
+            queries=self.wording.queries,
             version=found.version,
-            took_ms=(time.perf_counter() - started) * 1000,
+            took_ms=took_ms,
+            first_token_ms=self.first_token_ms,
+            evidence=self.evidence,
+            grounding=self.question.grounding,
+            warnings=[*self.wording.warnings, *self._left_out(), *self.warnings],
+            degraded=list(dict.fromkeys([*found.degraded, *self.degraded])),
+            prompt=None if self.prompted is None else self.prompted.messages,
+            finish=self.finish,
         )
 
+    def _left_out(self) -> list[str]:
+        if self.prompted is None:
+            return []
+        told = []
+        if turns := self.prompted.turns_left_out:
+            told.append(f"the oldest {turns} turns of the history did not fit and were left out")
+        if missing := len(self.hits) - len(self.prompted.shown):
+            told.append(f"{missing} of {len(self.hits)} sources did not fit and were not shown")
+        return told
 
-def _nearness(hit: Hit) -> float:
-    """The cosine to the question; of a lexical search the share of its words."""
-    return hit.score if hit.scores.dense is None else hit.scores.dense
+
+def _usage(calls: Sequence[Ended]) -> AnswerUsage:
+    costs = [call.cost_usd for call in calls]
+    return AnswerUsage(
+        prompt_tokens=sum(call.prompt_tokens for call in calls),
+        completion_tokens=sum(call.completion_tokens for call in calls),
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        estimated=any(call.estimated for call in calls),
+    )
 
 
-def _check(question: str, limit: int) -> None:
-    if not question.strip():
+def _queries(question: Question, wording: Wording) -> list[Query]:
+    """One search for each text; a passage is looked for by its meaning."""
+    plain = Query(wording.query, limit=question.limit, where=question.where, mode=question.mode)
+    made = [plain, *(replace(plain, text=other) for other in wording.others)]
+    if wording.passage is not None:
+        made.append(replace(plain, text=wording.passage, mode=question.mode or "dense"))
+    return made
+
+
+def _merged(found: Found, limit: int) -> list[Hit]:
+    """The results of all searches as one list, by reciprocal rank; a chunk comes once."""
+    if len(found.hits) == 1:
+        return list(found.hits[0])
+    known = {hit.chunk.id: hit for hits in reversed(found.hits) for hit in hits}
+    order = reciprocal_ranks([[hit.chunk.id for hit in hits] for hits in found.hits])
+    return [known[chunk_id] for chunk_id in order[:limit]]
+
+
+def check_question(question: Question) -> None:
+    """Raises InvalidInput naming what is wrong with a question."""
+    text = question.text
+    check_text("question", text)
+    if not text.strip():
         raise InvalidInput("question: it is empty")
-    if len(question) > MOST_QUESTION:
-        raise InvalidInput(f"question: {len(question)} characters; at most {MOST_QUESTION}")
-    if not 1 <= limit <= MOST_SOURCES:
-        raise InvalidInput(f"limit: {limit}; use 1 to {MOST_SOURCES}")
+    if len(text) > MOST_QUESTION:
+        raise InvalidInput(f"question: {len(text)} characters; at most {MOST_QUESTION}")
+    if not 1 <= question.limit <= MOST_SOURCES:
+        raise InvalidInput(f"limit: {question.limit}; use 1 to {MOST_SOURCES}")
+    if question.system is not None:
+        check_text("system", question.system)
+        if len(question.system) > MOST_SYSTEM:
+            raise InvalidInput(f"system: {len(question.system)} characters; at most {MOST_SYSTEM}")
+    if question.history is not None:
+        if question.conversation_id is not None:
+            raise InvalidInput("history: send it or conversation_id, not both")
+        _check_history(question.history)
+
+
+def _check_history(history: Sequence[Message]) -> None:
+    if len(history) > MOST_TURNS:
+        raise InvalidInput(f"history: {len(history)} turns; at most {MOST_TURNS}")
+    for number, turn in enumerate(history):
+        check_text(f"history[{number}].content", turn.content)
+        if turn.role == "system":
+            raise InvalidInput(f"history[{number}].role: 'system'; use the field system for that")
+        if len(turn.content) > MOST_TURN:
+            raise InvalidInput(
+                f"history[{number}].content: {len(turn.content)} characters; at most {MOST_TURN}"
+            )
+
+
+def _check_extractive(chain: Chain, question: Question) -> None:
+    """Refuse what only a language model can do, rather than to pass it over in silence."""
+    if chain.models:
+        return
+    for name, given in (
+        ("system", question.system is not None),
+        ("expansion", question.expansion != "none"),
+    ):
+        if given:
+            raise InvalidInput(
+                f"{name}: the extractive answerer has no use for it; name a language model with "
+                "the field model, or leave it out",
+                code="not_supported",
+            )

@@ -21,7 +21,9 @@ from embedsvc.services.files import File, Files
 from embedsvc.services.indexing import Replicas
 from embedsvc.services.ingest import Ingest
 from embedsvc.services.judging import Judging
+from embedsvc.services.llms import LLMs
 from embedsvc.services.models import Models
+from embedsvc.services.records import Records
 from embedsvc.services.rerank import Rerank
 from embedsvc.services.search import Search
 from embedsvc.services.topics import TopicFinder
@@ -66,6 +68,8 @@ class Service:
     search: Search
     explain: Explain
     ask: Ask
+    llms: LLMs
+    records: Records
     embed: Embed
     rerank: Rerank
     models: Models
@@ -88,6 +92,7 @@ class Service:
             asyncio.create_task(self.ingest.work()),
             asyncio.create_task(self._tidy()),
             asyncio.create_task(self.evaluate.watch()),
+            asyncio.create_task(self.records.watch()),
             asyncio.create_task(self._count()),
         ]
         if warm:
@@ -105,6 +110,7 @@ class Service:
             await self.evaluate.aclose()
             await self._flush_usage()
             await self.rerank.aclose()
+            await self.llms.aclose()
             await self.embedders.aclose()
             await self.replicas.aclose()
             await asyncio.to_thread(self.database.close)

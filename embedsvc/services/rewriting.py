@@ -1,0 +1,92 @@
+"""What is searched for a question: alone, or with the talk before it, or in other words too."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from embedsvc.core import prompting
+from embedsvc.core.followups import stand_alone
+from embedsvc.core.model import Collection, Message, Prompt
+from embedsvc.core.prompting import Room
+from embedsvc.errors import ProviderError
+from embedsvc.ports import ChatModel, Generation
+from embedsvc.services.answers import Expansion
+from embedsvc.services.llms import Chain, Ended, LLMs
+
+MOST_VARIANTS = 3
+LONGEST_QUERY = 2_000
+_WRITTEN = Generation(max_tokens=500)
+_NUMBER = re.compile(r"^\s*(?:[-*•]|\d+[.):])\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What is searched: the question so that it stands alone, other questions, a passage."""
+
+    query: str
+    others: Sequence[str] = ()
+    passage: str | None = None
+    calls: Sequence[Ended] = ()
+    warnings: Sequence[str] = ()
+
+    @property
+    def queries(self) -> list[str]:
+        """All texts that are searched."""
+        return [self.query, *self.others, *([] if self.passage is None else [self.passage])]
+
+
+@dataclass(slots=True)
+class Rewriting:
+    """Finds the words for one question; a model that fails costs the better words alone."""
+
+    llms: LLMs
+    chain: Chain
+    collection: Collection
+    calls: list[Ended] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    async def words(
+        self, question: str, history: Sequence[Message], expansion: Expansion
+    ) -> Wording:
+        """The words to search with. Raises ProviderRejected, ConfigError."""
+        query = await self._stand_alone(question, history) if history else question
+        others: list[str] = []
+        passage = None
+        if expansion == "multi_query":
+            said = await self._said(_asking(prompting.VARIANTS, query), "other wordings")
+            others = [line for line in _lines(said) if line.casefold() != query.casefold()]
+        elif expansion == "hyde":
+            passage = (await self._said(_asking(prompting.PASSAGE, query), "a passage")) or None
+        return Wording(query, others[:MOST_VARIANTS], passage, self.calls, self.warnings)
+
+    async def _stand_alone(self, question: str, history: Sequence[Message]) -> str:
+        by_rule = stand_alone(question, history)
+        if not self.chain.models:
+            return by_rule
+
+        def prompt(model: ChatModel) -> Prompt:
+            return prompting.rewriting(question, history, Room.of(model.window, 500))
+
+        said = await self._said(prompt, "the question with the talk before it")
+        return next(iter(_lines(said)), by_rule)
+
+    async def _said(self, prompt: Prompt | Callable[[ChatModel], Prompt], wanted: str) -> str:
+        try:
+            text, ended = await self.llms.say(self.chain, prompt, _WRITTEN, self.collection)
+        except ProviderError as error:
+            if not error.transient:
+                raise
+            self.warnings.append(f"{wanted} could not be written: {error.detail}")
+            return ""
+        self.calls.append(ended)
+        return text.strip()[:LONGEST_QUERY]
+
+
+def _asking(rules: str, question: str) -> tuple[Message, Message]:
+    return Message("system", rules), Message("user", question)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with words, without numbers and quotation marks around them."""
+    plain = (_NUMBER.sub("", line).strip().strip('"“”') for line in text.splitlines())
+    return list(dict.fromkeys(line for line in plain if line))
