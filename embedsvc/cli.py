@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from embedsvc import __version__, cli_eval, cli_insight
+from embedsvc import __version__, cli_answers, cli_eval, cli_insight
 from embedsvc.errors import EmbedsvcError, InvalidInput
 from embedsvc.settings import read_settings
 from embedsvc.terminal import (
@@ -168,24 +168,6 @@ def _show_hits(found: Json) -> None:
         say(f"   {_short(hit['text'])}")
     if not found["results"]:
         say("nothing found")
-
-
-@cli.command()
-@click.argument("question")
-@click.option("-c", "--collection", default="default", show_default=True)
-@home_option
-@json_option
-@click.pass_obj
-def ask(options: Json, question: str, collection: str, home_: Path | None, json_: bool) -> None:
-    """Answer QUESTION from the documents, with checked citations."""
-    found = with_client(options, home_, lambda client: client.ask(collection, question))
-    if json_ or options["json"]:
-        say(json.dumps(found))
-        return
-    say(found["answer"])
-    for citation in found["citations"]:
-        place = f"{citation['document_id']} {citation['start']}-{citation['end']}"
-        say(f"  [{citation['marker']}] {place}  {citation['status']}")
 
 
 @cli.command()
@@ -401,5 +383,5 @@ def _short(text: str, most: int = 200) -> str:
     return flat if len(flat) <= most else flat[: most - 1] + "…"
 
 
-for _command in (*cli_eval.COMMANDS, *cli_insight.COMMANDS):
+for _command in (*cli_answers.COMMANDS, *cli_eval.COMMANDS, *cli_insight.COMMANDS):
     cli.add_command(_command)

@@ -153,9 +153,9 @@ def batches(documents: Iterable[Json]) -> Iterator[list[Json]]:
 # -- what people see ------------------------------------------------------------------------------
 
 
-def say(text: str) -> None:
-    """A line on the standard output."""
-    click.echo(text)
+def say(text: str, *, nl: bool = True) -> None:
+    """A line on the standard output, or its beginning."""
+    click.echo(text, nl=nl)
 
 
 class progress:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import delete, get, post
@@ -15,9 +15,17 @@ from embedsvc.api.errors import documented
 from embedsvc.api.schema import Answered, ChunkingIn, FusionIn, JsonObject, Mode, Request, time_of
 from embedsvc.core.tokens import storable
 from embedsvc.errors import Conflict, InvalidInput
+from embedsvc.services.answer_measuring import AnswerResult
+from embedsvc.services.answer_request import (
+    AnswerConfig,
+    AnswerRequest,
+    AnswerSummary,
+    GoldAnswer,
+)
 from embedsvc.services.charting import draw
 from embedsvc.services.evaluation import Evaluation
-from embedsvc.services.evaluation_request import DEPTH, Asked, Config, Qrel
+from embedsvc.services.evaluation_plan import AnyResult, Subject
+from embedsvc.services.evaluation_request import DEPTH, Asked, Config, Qrel, Summary
 from embedsvc.services.evaluation_request import Request as Wanted
 from embedsvc.services.search import DEFAULT_RERANKER
 from embedsvc.services.service import Service
@@ -45,8 +53,24 @@ class QrelIn(Request):
     relevance: Annotated[int, Meta(ge=0, le=1_000)]
 
 
+class GoldAnswerIn(Request):
+    """What is known of a query: its answers and the documents that hold them.
+
+    One that is not answerable, or has no answers, must get no answer.
+    """
+
+    query_id: str
+    answers: list[str] = msgspec.field(default_factory=list)
+    document_ids: list[str] = msgspec.field(default_factory=list)
+    answerable: bool | None = None
+
+
 class ConfigIn(Request):
-    """One way to search; what is left out is as in a plain search of the collection."""
+    """One way to search, or with `answers` one way to answer; the rest is as in a plain request.
+
+    For `qrels` and judgements: fusion, rerank, diversity, per_document. For answers: model,
+    grounding, limit (of sources), expansion, temperature, max_tokens. For both: the others.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     mode: Mode | None = None
@@ -55,12 +79,19 @@ class ConfigIn(Request):
     diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
     per_document: Annotated[int, Meta(ge=1, le=1_000)] | None = None
     filter: JsonObject | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=2_000)] | None = None
+    grounding: Literal["strict", "normal"] | None = None
+    limit: Annotated[int, Meta(ge=1, le=50)] | None = None
+    expansion: Literal["none", "multi_query", "hyde"] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     embedding: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     chunking: ChunkingIn | None = None
 
-    def value(self) -> Config:
-        """As the services know it."""
+    def value(self, place: str) -> Config:
+        """As the services know a way to search. Raises InvalidInput."""
+        self._refuse(place, _OF_ANSWERS, "it belongs to evaluations of answers; send answers")
         reranker = DEFAULT_RERANKER if self.rerank is True else self.rerank
         return Config(
             name=self.name or "",
@@ -75,18 +106,49 @@ class ConfigIn(Request):
             chunking=None if self.chunking is None else self.chunking.value(),
         )
 
+    def of_answers(self, place: str) -> AnswerConfig:
+        """As the services know a way to answer. Raises InvalidInput."""
+        self._refuse(place, _OF_SEARCH, "it belongs to evaluations of search; send qrels")
+        return AnswerConfig(
+            name=self.name or "",
+            model=self.model,
+            grounding=self.grounding,
+            limit=self.limit,
+            mode=self.mode,
+            filter=self.filter,
+            expansion=self.expansion,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            embedding=self.embedding,
+            dimensions=self.dimensions,
+            chunking=None if self.chunking is None else self.chunking.value(),
+        )
+
+    def _refuse(self, place: str, names: tuple[str, ...], why: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                raise InvalidInput(f"{place}.{name}: {why}, or leave it out")
+
+
+_OF_SEARCH = ("fusion", "rerank", "diversity", "per_document")
+_OF_ANSWERS = ("model", "grounding", "limit", "expansion", "temperature", "max_tokens")
+
 
 class EvaluationIn(Request):
-    """Queries, their answers (`qrels`, or the stored `judgements`), and what to compare."""
+    """Queries, what is known of them, and what to compare.
+
+    `qrels` or the stored `judgements` evaluate search, `answers` evaluates answers. `limit` is how
+    many documents of a search are looked at; sources of answers are limited by each configuration.
+    """
 
     collection: str
     queries: list[AskedIn] | None = None
     qrels: list[QrelIn] | None = None
     judgements: bool = False
-    answers: Any = None
+    answers: list[GoldAnswerIn] | None = None
     configs: list[ConfigIn] | None = None
     metrics: list[str] | None = None
-    limit: int = DEPTH
+    limit: int | None = None
     seed: int = 0
 
 
@@ -139,8 +201,8 @@ class ComparisonOut(Answered):
     metrics: dict[str, ComparedOut]
 
 
-class ResultOut(Answered):
-    """What an evaluation found."""
+class ResultOut(Answered, tag_field="subject", tag="search"):
+    """What an evaluation of search found."""
 
     queries: int
     qrels: int
@@ -149,11 +211,77 @@ class ResultOut(Answered):
     warnings: list[str]
 
 
+class SpentOut(Answered):
+    """Tokens of all answers; `cost_usd` is null where a price is not known."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    estimated: bool
+
+
+class CitationFoundOut(Answered):
+    """A citation of an answer and what its check found."""
+
+    document_id: str | None
+    status: Literal["verified", "unsupported", "not_found"]
+
+
+class AnswerShownOut(Answered):
+    """The answer to one query, shortened; `retrieved`: a gold document was among the sources."""
+
+    state: Literal["answered", "no_answer", "failed"]
+    answerable: bool
+    answer: str
+    citations: list[CitationFoundOut]
+    retrieved: bool | None
+    metrics: dict[str, float]
+    model: str
+    took_ms: float
+    error: str | None
+
+
+class AnswersMeasuredOut(Answered):
+    """One way to answer; a metric is null where no answer says anything of it.
+
+    `models` counts who answered, `errors` why queries failed: those are in no metric.
+    """
+
+    name: str
+    embedding: str
+    chunks: int
+    models: dict[str, int]
+    metrics: dict[str, EstimateOut | None]
+    latency: LatencyOut
+    first_token: LatencyOut | None
+    usage: SpentOut
+    answered: int
+    no_answer: int
+    failed: int
+    errors: dict[str, int]
+    degraded: list[str]
+    queries: dict[str, AnswerShownOut]
+
+
+class AnswerResultOut(Answered, tag_field="subject", tag="answers"):
+    """What an evaluation of answers found."""
+
+    queries: int
+    answerable: int
+    configs: list[AnswersMeasuredOut]
+    comparisons: list[ComparisonOut]
+    warnings: list[str]
+
+
 class EvaluationOut(Answered):
-    """An evaluation and how far it is; `result` is there when it is done."""
+    """An evaluation and how far it is; `result` is there when it is done.
+
+    `limit` and `qrels` are there for a `subject` of search, `answerable` for one of answers.
+    """
 
     id: str
     kind: Literal["evaluation"]
+    subject: Subject
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     done: int
     total: int
@@ -161,14 +289,15 @@ class EvaluationOut(Answered):
     collection: str
     configs: list[JsonObject]
     metrics: list[str]
-    limit: int
     seed: int
     queries: int
-    qrels: int
     created_at: datetime
     updated_at: datetime
+    limit: int | UnsetType = UNSET
+    qrels: int | UnsetType = UNSET
+    answerable: int | UnsetType = UNSET
     error: str | UnsetType = UNSET
-    result: ResultOut | UnsetType = UNSET
+    result: ResultOut | AnswerResultOut | UnsetType = UNSET
 
 
 class EvaluationsOut(Answered):
@@ -259,28 +388,54 @@ async def get_evaluation_picture(
     return (await asyncio.to_thread(draw, found.result, found.record.collection, "svg")).decode()
 
 
-def _request(data: EvaluationIn) -> Wanted:
+def _request(data: EvaluationIn) -> Wanted | AnswerRequest:
     if data.answers is not None:
-        raise InvalidInput(
-            "answers: evaluating answers is not built yet; send qrels", code="not_supported"
-        )
+        return _answer_request(data, data.answers)
     if data.judgements == (data.qrels is not None):
-        raise InvalidInput('qrels: send either qrels or "judgements": true, and one of them')
+        raise InvalidInput(
+            'qrels: send either qrels, or "judgements": true, or answers, and one of them'
+        )
     if data.judgements == (data.queries is not None):
         told = "the stored judgements bring their own" if data.judgements else "qrels need them"
         raise InvalidInput(f"queries: {told}")
     qrels = data.qrels
     return Wanted(
         collection=data.collection,
-        queries=[Asked(one.id, one.text) for one in data.queries or ()],
+        queries=_queries(data),
         qrels=None
         if qrels is None
         else [Qrel(one.query_id, one.document_id, one.relevance) for one in qrels],
-        configs=[one.value() for one in data.configs or ()],
+        configs=[one.value(f"configs[{n}]") for n, one in enumerate(data.configs or ())],
         metrics=data.metrics,
-        limit=data.limit,
+        limit=DEPTH if data.limit is None else data.limit,
         seed=data.seed,
     )
+
+
+def _answer_request(data: EvaluationIn, answers: list[GoldAnswerIn]) -> AnswerRequest:
+    if data.qrels is not None or data.judgements:
+        raise InvalidInput("answers: they exclude qrels and judgements; send one of them")
+    if data.queries is None:
+        raise InvalidInput("queries: answers need them")
+    if data.limit is not None:
+        raise InvalidInput(
+            f"limit: {data.limit}; how many sources an answer has belongs to each of configs"
+        )
+    return AnswerRequest(
+        collection=data.collection,
+        queries=_queries(data),
+        answers=[
+            GoldAnswer(one.query_id, one.answers, one.document_ids, one.answerable)
+            for one in answers
+        ],
+        configs=[one.of_answers(f"configs[{n}]") for n, one in enumerate(data.configs or ())],
+        metrics=data.metrics,
+        seed=data.seed,
+    )
+
+
+def _queries(data: EvaluationIn) -> list[Asked]:
+    return [Asked(one.id, one.text) for one in data.queries or ()]
 
 
 def _evaluation_out(found: Evaluation) -> EvaluationOut:
@@ -289,6 +444,7 @@ def _evaluation_out(found: Evaluation) -> EvaluationOut:
     return EvaluationOut(
         id=record.id,
         kind="evaluation",
+        subject=summary.subject,
         state=record.state,
         done=record.done,
         total=record.total,
@@ -296,20 +452,25 @@ def _evaluation_out(found: Evaluation) -> EvaluationOut:
         collection=record.collection,
         configs=[_told(config) for config in summary.configs],
         metrics=list(summary.metrics),
-        limit=summary.limit,
         seed=summary.seed,
         queries=summary.queries,
-        qrels=summary.qrels,
+        limit=summary.limit if isinstance(summary, Summary) else UNSET,
+        qrels=summary.qrels if isinstance(summary, Summary) else UNSET,
+        answerable=summary.answerable if isinstance(summary, AnswerSummary) else UNSET,
         created_at=time_of(record.created_at),
         updated_at=time_of(record.updated_at),
         error=record.error or UNSET,
-        result=UNSET
-        if found.result is None
-        else msgspec.convert(found.result, ResultOut, from_attributes=True),
+        result=UNSET if found.result is None else _result_out(found.result),
     )
 
 
-def _told(config: Config) -> JsonObject:
+def _result_out(result: AnyResult) -> ResultOut | AnswerResultOut:
+    if isinstance(result, AnswerResult):
+        return msgspec.convert(result, AnswerResultOut, from_attributes=True)
+    return msgspec.convert(result, ResultOut, from_attributes=True)
+
+
+def _told(config: Config | AnswerConfig) -> JsonObject:
     """What of a configuration was said."""
     told: JsonObject = msgspec.to_builtins(config)
     return {name: value for name, value in told.items() if value is not None}

@@ -8,18 +8,21 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from embedsvc.core.citations import Citation
+from embedsvc.core.filters import parse_filter
 from embedsvc.core.fusion import Fusion
 from embedsvc.core.model import (
     Chunk,
     Chunking,
     Document,
     FieldType,
+    Message,
     Strategy,
     TooLong,
     Truncated,
 )
 from embedsvc.core.preparing import Draft, DraftChunk
-from embedsvc.services.ask import Answer
+from embedsvc.ports import Generation
+from embedsvc.services.answers import Answer, AnswerUsage, Expansion, Grounding, Question, State
 from embedsvc.services.collections import Described
 from embedsvc.services.explain import Explanation, Stage, stages
 from embedsvc.services.ingest import Added, Outcome
@@ -614,29 +617,65 @@ class TurnIn(Request):
     content: str
 
 
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(ge=0, le=1)]
+MaxTokens = Annotated[int, Meta(ge=1, le=1_000_000)]
+StopText = Annotated[str, Meta(min_length=1, max_length=200)]
+Stop = StopText | Annotated[list[StopText], Meta(max_length=4)]
+ModelName = Annotated[str, Meta(min_length=1, max_length=2_000)]
+
+
 class AskIn(Request):
-    """A question to a collection."""
+    """A question to a collection. Temperature to stop are for language models."""
 
     question: str
-    model: str | None = None
+    model: ModelName | None = None
     conversation_id: str | None = None
     history: list[TurnIn] | None = None
     limit: int = 8
     filter: JsonObject | None = None
     mode: Mode | None = None
-    grounding: Literal["strict", "normal"] = "normal"
+    grounding: Grounding = "normal"
+    expansion: Expansion = "none"
     stream: bool = False
-    temperature: float | None = None
-    max_tokens: int | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    max_tokens: MaxTokens | None = None
+    stop: Stop | None = None
     system: str | None = None
+
+    def value(self) -> Question:
+        """As the services know it. Raises InvalidInput."""
+        turns = self.history
+        return Question(
+            text=self.question,
+            model=self.model,
+            conversation_id=self.conversation_id,
+            history=None if turns is None else [Message(t.role, t.content) for t in turns],
+            limit=self.limit,
+            where=None if self.filter is None else parse_filter(self.filter),
+            mode=self.mode,
+            grounding=self.grounding,
+            options=Generation(self.temperature, self.max_tokens, self.top_p, stops(self.stop)),
+            system=self.system,
+            expansion=self.expansion,
+        )
+
+
+def stops(given: Stop | None) -> list[str]:
+    """Texts that end an answer."""
+    return [given] if isinstance(given, str) else given or []
 
 
 class CitationOut(Answered):
-    """A quote and its check: when `verified`, the document's text from `start` to `end`."""
+    """A quote and its check: when `verified`, the document's text from `start` to `end`.
+
+    What it names is null where there is no source of that number.
+    """
 
     marker: int
-    document_id: str
-    chunk_id: str
+    document_id: str | None
+    chunk_id: str | None
     title: str | None
     url: str | None
     page: int | None
@@ -646,26 +685,51 @@ class CitationOut(Answered):
     status: Literal["verified", "unsupported", "not_found"]
 
 
+class UnsupportedOut(Answered):
+    """A claim without a verified citation: the answer's text from `start` to `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
 class AnswerUsageOut(Answered):
-    """Tokens of the language model; zero for the extractive answerer."""
+    """Tokens of the language models, and their price where it is known.
+
+    `estimated`: a model did not say how many tokens they were.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    estimated: bool
+    cost_usd: float | UnsetType = UNSET
 
 
 class AnswerOut(Answered):
-    """An answer with its checked citations and the sources that were looked at."""
+    """An answer with its checked citations and the sources that were looked at.
 
+    `query` is the question as searched, `queries` is all that was searched. `evidence`: how likely
+    the sources answer, from 0 to 1, where that was looked at. Ids are null where nothing is kept.
+    """
+
+    id: str | None
     answer: str
-    state: Literal["answered", "no_answer"]
+    state: State
     citations: list[CitationOut]
+    unsupported: list[UnsupportedOut]
     sources: list[HitOut]
     model: str
     usage: AnswerUsageOut
     conversation_id: str | None
     query: str
+    queries: list[str]
+    grounding: Grounding
+    evidence: float | None
     version: int
     took_ms: float
+    first_token_ms: float | None
+    warnings: list[str]
+    degraded: list[str]
 
 
 def citation_out(citation: Citation) -> CitationOut:
@@ -673,11 +737,11 @@ def citation_out(citation: Citation) -> CitationOut:
     chunk = citation.chunk
     return CitationOut(
         marker=citation.marker,
-        document_id=chunk.document_id,
-        chunk_id=str(chunk.id),
-        title=chunk.title,
-        url=chunk.url,
-        page=chunk.page,
+        document_id=None if chunk is None else chunk.document_id,
+        chunk_id=None if chunk is None else str(chunk.id),
+        title=None if chunk is None else chunk.title,
+        url=None if chunk is None else chunk.url,
+        page=None if chunk is None else chunk.page,
         start=citation.start,
         end=citation.end,
         quote=citation.quote,
@@ -685,20 +749,58 @@ def citation_out(citation: Citation) -> CitationOut:
     )
 
 
+def unsupported_out(answer: Answer) -> list[UnsupportedOut]:
+    """The claims of an answer without a verified citation."""
+    return [UnsupportedOut(one.start, one.end, one.text) for one in answer.unsupported]
+
+
+def answer_usage_out(usage: AnswerUsage) -> AnswerUsageOut:
+    """Tokens; without a cost where no price is known."""
+    return AnswerUsageOut(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        estimated=usage.estimated,
+        cost_usd=UNSET if usage.cost_usd is None else usage.cost_usd,
+    )
+
+
+def source_out(hit: Hit) -> HitOut:
+    """A source of an answer as the contract has it."""
+    return hit_out(hit, ["text", "metadata"])
+
+
+def milliseconds(took: float | None) -> float | None:
+    """To a microsecond."""
+    return None if took is None else round(took, 3)
+
+
+def answer_fields(answer: Answer) -> JsonObject:
+    """What AnswerOut has, for it and for what has more."""
+    return {
+        "id": answer.id,
+        "answer": answer.text,
+        "state": answer.state,
+        "citations": [citation_out(citation) for citation in answer.citations],
+        "unsupported": unsupported_out(answer),
+        "sources": [source_out(hit) for hit in answer.sources],
+        "model": answer.model,
+        "usage": answer_usage_out(answer.usage),
+        "conversation_id": answer.conversation_id,
+        "query": answer.query,
+        "queries": list(answer.queries),
+        "grounding": answer.grounding,
+        "evidence": answer.evidence,
+        "version": answer.version,
+        "took_ms": milliseconds(answer.took_ms),
+        "first_token_ms": milliseconds(answer.first_token_ms),
+        "warnings": list(answer.warnings),
+        "degraded": list(answer.degraded),
+    }
+
+
 def answer_out(answer: Answer) -> AnswerOut:
     """A whole answer as the contract has it."""
-    return AnswerOut(
-        answer=answer.text,
-        state=answer.state,
-        citations=[citation_out(citation) for citation in answer.citations],
-        sources=[hit_out(hit, ["text", "metadata"]) for hit in answer.sources],
-        model=answer.model,
-        usage=AnswerUsageOut(prompt_tokens=0, completion_tokens=0),
-        conversation_id=None,
-        query=answer.question,
-        version=answer.version,
-        took_ms=round(answer.took_ms, 3),
-    )
+    return AnswerOut(**answer_fields(answer))
 
 
 # -- service and administration -------------------------------------------------------------------

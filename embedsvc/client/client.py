@@ -1,6 +1,7 @@
 """A small client of the REST contract, over HTTP or straight into an application."""
 
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -88,6 +89,61 @@ class Client:
         body = {"question": question, **options}
         return await self._call("POST", f"{_path(collection)}/ask", json=body)
 
+    async def ask_stream(
+        self, collection: str, question: str, **options: Any
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """The events of an answer as they come, each a name and its data; `done` is the last."""
+        body = {"question": question, **options, "stream": True}
+        try:
+            async with self._http.stream("POST", f"{_path(collection)}/ask", json=body) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _error(response)
+                async for name, data in _events(response.aiter_bytes()):
+                    if name == "error":
+                        raise ServiceError(data["status"], data["code"], data["detail"])
+                    yield name, data
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
+
+    async def answers(self, **wanted: Any) -> dict[str, Any]:
+        """A page of what was answered, the newest first."""
+        return await self._call("GET", "/v1/answers", params=wanted)
+
+    async def answer(self, answer_id: str) -> dict[str, Any]:
+        """An answer as it was given, with its sources and prompt."""
+        return await self._call("GET", _place("answers", answer_id))
+
+    async def delete_answer(self, answer_id: str) -> None:
+        """Forget an answer."""
+        await self._call("DELETE", _place("answers", answer_id))
+
+    async def feedback(
+        self, answer_id: str, rating: int, comment: str | None = None
+    ) -> dict[str, Any]:
+        """Say what you think of an answer: 1 good, -1 bad."""
+        body = {"rating": rating} | ({} if comment is None else {"comment": comment})
+        return await self._call("POST", f"{_place('answers', answer_id)}/feedback", json=body)
+
+    async def conversations(
+        self, collection: str | None = None, limit: int = 100, cursor: str = ""
+    ) -> dict[str, Any]:
+        """A page of the conversations, the last used first."""
+        wanted = {"limit": limit, "cursor": cursor} | _of(collection)
+        return await self._call("GET", "/v1/conversations", params=wanted)
+
+    async def conversation(self, conversation_id: str) -> dict[str, Any]:
+        """A conversation with its turns."""
+        return await self._call("GET", _place("conversations", conversation_id))
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Forget a conversation and the answers in it."""
+        await self._call("DELETE", _place("conversations", conversation_id))
+
+    async def delete_conversations(self, collection: str | None = None) -> dict[str, Any]:
+        """Forget all conversations, or those of a collection."""
+        return await self._call("DELETE", "/v1/conversations", params=_of(collection))
+
     async def duplicates(self, collection: str, **options: Any) -> dict[str, Any]:
         """Documents whose texts are the same, or nearly."""
         return await self._call("POST", f"{_path(collection)}/duplicates", json=options)
@@ -142,7 +198,7 @@ class Client:
         await self._call("DELETE", f"{_path(collection)}/judgements", params=asked)
 
     async def start_evaluation(self, collection: str, **options: Any) -> dict[str, Any]:
-        """Begin to compare configurations of search; ask for its id until it is done."""
+        """Begin to compare ways to search or to answer; ask for its id until it is done."""
         body = {"collection": collection, **options}
         return await self._call("POST", "/v1/evaluations", json=body)
 
@@ -158,7 +214,7 @@ class Client:
         try:
             response = await self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise ServiceError(0, "unreachable", f"the service does not answer: {error}") from error
+            raise _unreachable(error) from error
         if response.is_success:
             found: dict[str, Any] = response.json() if response.content else {}
             return found
@@ -167,6 +223,33 @@ class Client:
 
 def _path(collection: str) -> str:
     return f"/v1/collections/{quote(collection, safe='')}"
+
+
+def _place(kind: str, name: str) -> str:
+    return f"/v1/{kind}/{quote(name, safe='')}"
+
+
+def _of(collection: str | None) -> dict[str, str]:
+    return {} if collection is None else {"collection": collection}
+
+
+async def _events(
+    content: AsyncIterator[bytes],
+) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    """Server-sent events, each a name and its data; lines end with \\n alone, as they are sent."""
+    rest, name = b"", ""
+    async for part in content:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            kind, _, value = line.partition(b": ")
+            if kind == b"event":
+                name = value.decode()
+            elif kind == b"data":
+                yield name, json.loads(value)
+
+
+def _unreachable(error: httpx.HTTPError) -> ServiceError:
+    return ServiceError(0, "unreachable", f"the service does not answer: {error}")
 
 
 def _error(response: httpx.Response) -> ServiceError:

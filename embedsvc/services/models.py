@@ -2,7 +2,8 @@
 
 An existing client names a model as its own service does. What is meant is found here: a spec, the
 bare name of a model that is configured or lies in the models folder, a model of OpenAI's own, or
-`collection:NAME`, which is whatever that collection is embedded with.
+`collection:NAME`. For embeddings that is what the collection is embedded with; for a talk what
+answers from it, which is the default or the model of `collection:NAME/provider:model`.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from embedsvc.plugins import Kind
 from embedsvc.providers import OPENAI_SERVERS
 from embedsvc.services.collections import checked_name
 from embedsvc.services.embedding import Embedders
+from embedsvc.services.llms import EXTRACTIVE, links
 from embedsvc.services.rerank import COSINE, cosine_embedding
 from embedsvc.settings import Settings
 from embedsvc.store.store import Store
@@ -58,6 +60,14 @@ class Model:
     created_at: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Speaking:
+    """Who shall speak: models by their spec (None: the default), from a collection or plainly."""
+
+    collection: Collection | None
+    spec: str | None
+
+
 class Models:
     """What there is, and what a name means."""
 
@@ -75,7 +85,8 @@ class Models:
         made = [await self._embedding(settings.embedding, collections, default=True)]
         for spec in sorted({c.embedding for c in collections} - {settings.embedding}):
             made.append(await self._embedding(spec, collections))
-        made.append(await self._other("chat", settings.chat))
+        for link in links(settings.chat):
+            made.append(await self._other("chat", link))
         made.append(await self._other("rerank", settings.rerank))
         told = {model.id: model for model in made if model.type == "embedding"}
         for collection in collections:
@@ -100,10 +111,7 @@ class Models:
         A spec is not looked at further: it may still name a model that does not exist.
         """
         if name.startswith(COLLECTION):
-            try:
-                return await self._store.collection(checked_name(name.removeprefix(COLLECTION)))
-            except (NotFound, InvalidInput) as error:
-                raise not_found(name, error.detail) from error
+            return await self._collection(name.removeprefix(COLLECTION))
         if name == self._settings.embedding or ":" in name.partition("?")[0]:
             return name
         if name not in self._meant:
@@ -111,6 +119,40 @@ class Models:
                 self._meant.clear()
             self._meant[name] = await self._bare(name)
         return self._meant[name]
+
+    async def meant_chat(self, name: str) -> Speaking:
+        """Who a client means to talk with. Raises NotFound, InvalidInput.
+
+        A spec is not looked at further: it may still name a model that does not exist.
+        """
+        if not name.startswith(COLLECTION):
+            return Speaking(None, await self._chain(name))
+        collection, slash, spec = name.removeprefix(COLLECTION).partition("/")
+        found = await self._collection(collection)
+        return Speaking(found, await self._chain(spec) if slash else None)
+
+    async def _collection(self, name: str) -> Collection:
+        try:
+            return await self._store.collection(checked_name(name))
+        except (NotFound, InvalidInput) as error:
+            raise not_found(f"{COLLECTION}{name}", error.detail) from error
+
+    async def _chain(self, names: str) -> str:
+        """The specs of models that a chain names."""
+        return ",".join([await self._chat(name) for name in links(names)])
+
+    async def _chat(self, name: str) -> str:
+        """The spec of a language model, perhaps named without its provider."""
+        if name == EXTRACTIVE or ":" in name.partition("?")[0]:
+            return name
+        for link in links(self._settings.chat):
+            if _is_bare(name, link):
+                return link
+        try:  # such as `echo`, which needs no model
+            await asyncio.to_thread(self._tell, "chat", parse_spec(name))
+        except EmbedsvcError as error:
+            raise not_found(name) from error
+        return name
 
     async def _bare(self, name: str) -> str:
         """The spec of a name without a provider."""
@@ -167,7 +209,7 @@ class Models:
         plugin: Kind = "chat" if kind == "chat" else "reranking"
         if kind == "rerank" and parse_spec(spec).provider == COSINE:
             inner, plugin = cosine_embedding(spec) or self._settings.embedding, "embedding"
-        about = await self._about(plugin, inner)
+        about = About() if spec == EXTRACTIVE else await self._about(plugin, inner)
         return Model(
             id=spec,
             type=kind,

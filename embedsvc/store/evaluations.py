@@ -12,7 +12,7 @@ from embedsvc.core.model import Collection
 from embedsvc.errors import NotFound
 from embedsvc.store import tables as t
 from embedsvc.store.database import Database
-from embedsvc.store.store import now
+from embedsvc.store.store import lives, now
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -72,14 +72,7 @@ class Evaluations:
         }
 
         def work(tx: Connection) -> None:
-            # whoever deletes the collection renames it first, and until the end of this the lock
-            # keeps them from it: so no judgement comes to what is being swept away
-            there = (
-                select(t.collection.c.id)
-                .where(t.collection.c.id == collection.id, t.collection.c.name == collection.name)
-                .with_for_update(read=True, key_share=True)
-            )
-            if tx.execute(there).first() is None:
+            if not lives(tx, collection):
                 raise NotFound(
                     f"the collection {collection.name!r} was deleted meanwhile",
                     code="collection_not_found",

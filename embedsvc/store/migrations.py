@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from embedsvc.errors import ConfigError
 from embedsvc.store.database import Database
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in alembic/versions; a test compares the two."""
 
 _LOCK = 0x656D6265  # any number, the same for every process: a PostgreSQL advisory lock

@@ -64,6 +64,9 @@ _PRUNE_EVERY = 500
 _SLICE = 5_000  # bound variables in one IN list
 _GONE = "#"  # first character of the name of a collection that is being swept away
 
+LIVING = ~t.collection.c.name.startswith(_GONE)
+"""The collections that were not deleted."""
+
 
 def now() -> int:
     """Microseconds since 1970, UTC."""
@@ -163,7 +166,7 @@ class Store:
         """Up to `limit` collections whose names follow `after`, by name."""
         query = (
             select(t.collection)
-            .where(t.collection.c.name > after, ~t.collection.c.name.startswith(_GONE))
+            .where(t.collection.c.name > after, LIVING)
             .order_by(t.collection.c.name)
             .limit(limit)
         )
@@ -281,9 +284,7 @@ class Store:
         """Delete some rows of deleted collections; True while there is more to do."""
 
         def work(tx: Connection) -> bool:
-            gone = tx.execute(
-                select(t.collection.c.id).where(t.collection.c.name.startswith(_GONE)).limit(1)
-            ).scalar()
+            gone = tx.execute(select(t.collection.c.id).where(~LIVING).limit(1)).scalar()
             if gone is None:
                 return False
             some = select(t.chunk.c.id).where(t.chunk.c.collection_id == gone).limit(rows)
@@ -304,7 +305,12 @@ class Store:
                 some = select(key).where(owner).limit(rows)
                 if tx.execute(delete(table).where(key.in_(some))).rowcount:
                     return True
-            for table in (t.removal, t.idempotency, t.judgement):
+            some = select(t.conversation.c.id).where(t.conversation.c.collection_id == gone)
+            if talks := tx.execute(some.limit(rows)).scalars().all():
+                tx.execute(delete(t.message).where(t.message.c.conversation_id.in_(talks)))
+                tx.execute(delete(t.conversation).where(t.conversation.c.id.in_(talks)))
+                return True
+            for table in (t.removal, t.idempotency, t.judgement, t.answer):
                 tx.execute(delete(table).where(table.c.collection_id == gone))
             tx.execute(delete(t.collection).where(t.collection.c.id == gone))
             return True
@@ -873,6 +879,20 @@ class Store:
 
 
 # -- pieces of transactions -------------------------------------------------------------------
+
+
+def lives(tx: Connection, collection: Collection) -> bool:
+    """Whether the collection was not deleted meanwhile, nor will be until the commit.
+
+    Whoever deletes it renames it first, and the lock keeps them from it: so nothing is added to
+    what is being swept away.
+    """
+    query = (
+        select(t.collection.c.id)
+        .where(t.collection.c.id == collection.id, t.collection.c.name == collection.name)
+        .with_for_update(read=True, key_share=True)
+    )
+    return tx.execute(query).first() is not None
 
 
 def _collection(tx: Connection, name: str) -> Collection:

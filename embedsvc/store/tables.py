@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Float,
@@ -233,4 +234,65 @@ evaluation = Table(
     Column("error", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+)
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("collection_id", ForeignKey("collection.id"), nullable=False),
+    Column("turns", Integer, nullable=False),  # that it ever had: the ordinal of the next one
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index(None, "collection_id"),
+    Index(None, "updated_at", "id"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("conversation_id", ForeignKey("conversation.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("answer_id", String(32), nullable=False),  # of a question too: the answer to it
+    Column("created_at", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+    Index(None, "answer_id"),
+    Index(None, "created_at"),
+)
+
+answer = Table(
+    "answer",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("collection_id", ForeignKey("collection.id"), nullable=False),
+    Column("conversation_id", String(32)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("grounding", String(16), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("estimated", Boolean, nullable=False),  # whether the tokens are
+    Column("cost_usd", Float),
+    Column("took_ms", Float, nullable=False),
+    Column("first_token_ms", Float),
+    Column("evidence", Float),
+    Column("rating", Integer),
+    Column("comment", Text),
+    Column("question", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("details", Text, nullable=False),  # sources, citations, prompt …: services/records.py
+    Index(None, "created_at", "id"),
+    Index(None, "collection_id", "created_at", "id"),
+    Index(None, "conversation_id"),
+)
+
+calibration = Table(
+    "calibration",
+    metadata,
+    Column("space_id", ForeignKey("space.id"), primary_key=True, autoincrement=False),
+    Column("version", String(64), nullable=False),  # of what it was learnt from
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )

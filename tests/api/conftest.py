@@ -57,9 +57,7 @@ class Web:
         return answer.json()
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Web]]:
-    """`serve(settings)`: an application of a test's own."""
+def _started() -> Iterator[Callable[..., Web]]:
     started: list[Web] = []
 
     def start(settings: Settings, **options: Any) -> Web:
@@ -69,6 +67,18 @@ def serve() -> Iterator[Callable[..., Web]]:
     yield start
     for web in started:
         web.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Web]]:
+    """`serve(settings)`: an application of a test's own."""
+    yield from _started()
+
+
+@pytest.fixture(scope="module")
+def module_serve() -> Iterator[Callable[..., Web]]:
+    """As `serve`, for all tests of a file."""
+    yield from _started()
 
 
 @pytest.fixture

@@ -445,7 +445,7 @@ def test_a_search_that_makes_no_sense_is_refused_naming_the_field(
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"question": "x", "history": [{"role": "user", "content": "y"}]}, 400),
+        ({"question": "x", "history": [{"role": "system", "content": "y"}]}, 400),
         ({"question": "x", "system": "be brief"}, 400),
         ({"question": "x", "mode": "magic"}, 400),
         ({"question": "x", "conversation_id": "y"}, 404),

@@ -58,7 +58,7 @@ def test_configurations_are_compared_and_drawn(filled: Any, problem: Any) -> Non
     found = done(filled, started)
     assert found["state"] == "done", found
     assert (found["done"], found["total"], found["limit"], found["seed"]) == (13, 13, 10, 3)
-    assert (found["queries"], found["qrels"]) == (2, 2)
+    assert (found["subject"], found["queries"], found["qrels"]) == ("search", 2, 2)
     assert found["metrics"] == ["ndcg@10", "mrr@10", "success@1"]
     assert found["configs"][1] == {"name": "old ones", "mode": "lexical", "filter": {"year": 1}}
     names = [one["name"] for one in found["result"]["configs"]]
@@ -132,6 +132,8 @@ def test_an_evaluation_that_fails_says_why_and_has_no_picture(filled: Any, probl
         ({"configs": [{"name": "a"}, {"name": "a"}]}, ["configs[1].name", "'a'"]),
         ({"configs": [{"mode": "magic"}]}, ["configs[0].mode"]),
         ({"configs": [{"weights": 1}]}, ["weights"]),
+        ({"configs": [{}, {"model": "echo"}]}, ["configs[1].model", "send answers"]),
+        ({"configs": [{"max_tokens": 5}]}, ["configs[0].max_tokens", "send answers"]),
         ({"configs": [{"fusion": {"k": 0}}]}, ["fusion.k: 0"]),
         ({"configs": [{"diversity": 2}]}, ["configs[0].diversity"]),
         ({"configs": [{"embedding": "nope:x"}]}, ["nope"]),
@@ -150,11 +152,104 @@ def test_a_bad_request_is_refused_in_words(
 def test_other_refusals_have_their_own_status(filled: Any, problem: Any) -> None:
     filters = [{"filter": {"year": {"$no": 1}}}]
     problem(filled("POST", URL, json=body(configs=filters)), 400, "invalid_filter", "$no")
-    problem(filled("POST", URL, json=body(answers=[])), 400, "not_supported", "answers")
     problem(filled("POST", URL, json=body(collection="nope")), 404, "collection_not_found")
     configs = [{"name": str(n)} for n in range(17)]
     problem(filled("POST", URL, json=body(configs=configs)), 413, "too_large", "17")
     problem(filled("GET", URL, params={"cursor": "x"}), 400, "invalid_request", "cursor")
+
+
+# -- answers --------------------------------------------------------------------------------------
+
+GOLDS = [
+    {"query_id": "1", "answers": ["brown"], "document_ids": ["fox"]},
+    {"query_id": "2", "answerable": False},
+]
+
+
+def of_answers(**changed: Any) -> dict[str, Any]:
+    return {"collection": "c", "queries": QUERIES, "answers": GOLDS, **changed}
+
+
+def test_models_are_compared_by_their_answers_and_drawn(filled: Any) -> None:
+    configs = [
+        {"model": "echo", "limit": 1, "mode": "lexical", "max_tokens": 100, "temperature": 0.5},
+        {"model": "extractive", "grounding": "strict", "name": "sentences"},
+        {"filter": {"year": 9}, "expansion": "none", "chunking": {"size": 4}},
+    ]
+    started = filled("POST", URL, json=of_answers(configs=configs, seed=4))
+    begun = started.json()
+    assert (begun["subject"], begun["state"], begun["seed"]) == ("answers", "queued", 4)
+    assert (begun["queries"], begun["answerable"], begun["total"]) == (2, 1, 2 * 3 + 3)
+    assert not {"limit", "qrels"} & begun.keys()
+    assert [one["name"] for one in begun["configs"]] == [
+        "echo, 1 source, lexical, temperature 0.5, 100 tokens",
+        "sentences",
+        "extractive, filtered, none, chunks of 4",
+    ]
+    assert begun["configs"][1] == {
+        "name": "sentences",
+        "model": "extractive",
+        "grounding": "strict",
+    }
+    found = done(filled, started)
+    assert (found["state"], found["done"]) == ("done", 9), found.get("error")
+    result = found["result"]
+    assert (result["queries"], result["answerable"], result["warnings"]) == (2, 1, [])
+    echo, _, nothing = result["configs"]
+    assert list(echo["metrics"]) == found["metrics"]
+    assert echo["models"] == {"echo": 2}
+    assert echo["usage"]["prompt_tokens"] > 0
+    assert echo["queries"]["1"]["retrieved"] is True
+    assert (nothing["no_answer"], nothing["answered"], nothing["failed"]) == (2, 0, 0)
+    assert nothing["metrics"]["abstention_recall"]["value"] == 1
+    assert nothing["metrics"]["abstention_precision"]["value"] == 0.5
+    assert nothing["metrics"]["supported"] is None
+    shown = nothing["queries"]["1"]
+    assert (shown["state"], shown["answer"], shown["citations"]) == ("no_answer", "", [])
+    assert (shown["retrieved"], shown["answerable"], shown["error"]) == (False, True, None)
+    assert shown["metrics"]["em"] == 0
+    assert [one["base"] for one in result["comparisons"]] == [echo["name"]] * 2
+    picture = filled("GET", f"{URL}/{found['id']}/picture")
+    assert ElementTree.fromstring(picture.text).tag.endswith("svg")
+    page = filled("GET", URL, params={"limit": 1}).json()["evaluations"]
+    assert (page[0]["id"], page[0]["subject"]) == (found["id"], "answers")
+
+
+def test_evaluations_of_answers_are_kept_in_no_record(filled: Any) -> None:
+    before = [filled("GET", f"/v1/{kind}").json() for kind in ("answers", "conversations")]
+    found = done(filled, filled("POST", URL, json=of_answers(metrics=["F1", "exact_match"])))
+    assert (found["state"], found["metrics"]) == ("done", ["f1", "em"])
+    assert [one["name"] for one in found["configs"]] == ["extractive"]
+    after = [filled("GET", f"/v1/{kind}").json() for kind in ("answers", "conversations")]
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"qrels": QRELS}, ["answers", "exclude qrels"]),
+        ({"judgements": True}, ["answers", "exclude qrels and judgements"]),
+        ({"queries": None}, ["queries: answers need them"]),
+        ({"limit": 10}, ["limit: 10", "configs"]),
+        ({"answers": []}, ["answers: the list is empty"]),
+        ({"answers": [{"query_id": "x"}]}, ["answers[0].query_id", "'x'"]),
+        ({"answers": [{"answers": ["x"]}]}, ["answers[0]", "query_id"]),
+        ({"answers": [{"query_id": "1", "answer": "x"}]}, ["answers[0]", "answer"]),
+        ({"answers": [{"query_id": "1", "answers": [""]}]}, ["answers[0].answers[0]: it is empty"]),
+        ({"metrics": ["ndcg@10"]}, ["'ndcg@10' is not known of answers"]),
+        ({"configs": [{"rerank": True}]}, ["configs[0].rerank", "send qrels"]),
+        ({"configs": [{"fusion": {"k": 3}}]}, ["configs[0].fusion", "send qrels"]),
+        ({"configs": [{"grounding": "loose"}]}, ["configs[0].grounding"]),
+        ({"configs": [{"limit": 51}]}, ["configs[0].limit"]),
+        ({"configs": [{"temperature": 9}]}, ["configs[0].temperature"]),
+        ({"configs": [{"model": "nope:x"}]}, ["nope"]),
+        ({"configs": [{"model": "extractive", "expansion": "hyde"}]}, ["configs[0].expansion"]),
+    ],
+)
+def test_a_bad_request_for_answers_is_refused_in_words(
+    filled: Any, problem: Any, changed: Any, words: list[str]
+) -> None:
+    problem(filled("POST", URL, json=of_answers(**changed)), 400, None, *words)
 
 
 # -- judgements -----------------------------------------------------------------------------------
