@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from embedsvc.cli_eval_tables import answers_table, search_table
 from embedsvc.errors import EmbedsvcError, InvalidInput
 from embedsvc.terminal import (
     Json,
@@ -36,6 +37,12 @@ KEYS = (
     "diversity",
     "per_document",
     "filter",
+    "model",
+    "grounding",
+    "limit",
+    "expansion",
+    "temperature",
+    "max_tokens",
     "embedding",
     "dimensions",
     "chunk_size",
@@ -43,8 +50,7 @@ KEYS = (
     "chunk_strategy",
 )
 _POLL_SECONDS = (0.05, 1.0)
-_WIDTH = 15
-_LONGEST_NAME = 40
+_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +67,20 @@ class Threshold:
 @click.option(
     "--judgements", is_flag=True, help="Measure by the judgements stored for the collection."
 )
+@click.option("--answers", is_flag=True, help="Evaluate answers, by the questions of SOURCE.")
 @click.option("--index", is_flag=True, help="First add the documents of SOURCE/corpus.jsonl.")
 @click.option(
     "--config",
     "configs",
     multiple=True,
     metavar="KEY=VALUE,…",
-    help="A way to search, such as mode=hybrid,weights=0.5:0.5,rerank=true; give several to "
-    "compare them with the first.  [default: dense, lexical and hybrid]",
+    help="A way to search, such as mode=hybrid,weights=0.5:0.5,rerank=true, or to answer, such as "
+    "model=openai:gpt-4o,grounding=strict; give several to compare them with the first.  [default: "
+    "dense, lexical and hybrid; the model of the service]",
 )
-@click.option("--metric", "metrics", multiple=True, help="Such as ndcg@10; several if repeated.")
+@click.option(
+    "--metric", "metrics", multiple=True, help="Such as ndcg@10 or f1; several if repeated."
+)
 @click.option(
     "--fail-under",
     "least",
@@ -82,9 +92,7 @@ class Threshold:
 @click.option(
     "--depth",
     type=click.IntRange(1, 1000),
-    default=100,
-    show_default=True,
-    help="Documents of each query that are looked at.",
+    help=f"Documents of each query that are looked at.  [default: {_DEPTH}]",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
@@ -97,15 +105,18 @@ class Threshold:
 @json_option
 @click.pass_obj
 def evaluate(options: Json, /, **given: Any) -> None:
-    """Compare ways to search by the queries and judgements of SOURCE.
+    """Compare ways to search, or to answer, by the queries of SOURCE.
 
     SOURCE is a folder with queries.jsonl and qrels.tsv (or qrels/test.tsv), as BEIR has it, or a
     CSV file with the columns query, document_id and relevance.
+
+    With --answers it is a folder with qa.jsonl (id, question, answers, doc_ids, answerable), or a
+    CSV file with the columns question and answer, and maybe document_id and answerable.
     """
     for option in ("output", "picture"):
         _check_folder(f"--{option}", given[option])
     kind = _picture_kind(given["picture"])
-    thresholds = [_threshold(one) for one in given["least"]]
+    thresholds = [_threshold(one, given["answers"]) for one in given["least"]]
     body = _body(given, thresholds)
     quiet = given["json_"] or options["json"]
 
@@ -163,31 +174,57 @@ COMMANDS: Sequence[click.Command] = (evaluate, judge)
 
 def _body(given: Mapping[str, Any], thresholds: Sequence[Threshold]) -> Json:
     """The request of the contract."""
-    body: Json = {"limit": given["depth"], "seed": given["seed"]}
+    body: Json = {"seed": given["seed"]}
     if given["configs"]:
         body["configs"] = [read_config(text) for text in given["configs"]]
-    if given["metrics"] or thresholds:
-        body["metrics"] = _metrics(given["metrics"], thresholds, given["depth"])
     if given["judgements"] == (given["source"] is not None):
         raise InvalidInput("name a folder or a CSV file, or give --judgements; one of them")
     if given["index"] and (given["source"] is None or not given["source"].is_dir()):
         raise InvalidInput("--index: it needs a folder with corpus.jsonl")
-    if given["judgements"]:
-        return {**body, "judgements": True}
+    return body | (_answered(given, thresholds) if given["answers"] else _judged(given, thresholds))
+
+
+def _judged(given: Mapping[str, Any], thresholds: Sequence[Threshold]) -> Json:
+    """What belongs to an evaluation of search."""
     from msgspec import to_builtins
 
+    from embedsvc.core.metrics import parse_metrics
     from embedsvc.services.evaluation_files import read_judged
 
+    depth = given["depth"] or _DEPTH
+    body: Json = {"limit": depth}
+    if given["metrics"] or thresholds:
+        wanted = [str(metric) for metric in parse_metrics(given["metrics"], depth)]
+        body["metrics"] = _with(wanted, thresholds)
+    if given["judgements"]:
+        return {**body, "judgements": True}
     judged = read_judged(given["source"]).first(given["limit_queries"])
     return {**body, **to_builtins(judged)}
 
 
-def _metrics(named: Sequence[str], thresholds: Sequence[Threshold], depth: int) -> list[str]:
-    """The metrics to compute: those named, else the default ones, and those to be reached."""
-    from embedsvc.core.metrics import parse_metrics
+def _answered(given: Mapping[str, Any], thresholds: Sequence[Threshold]) -> Json:
+    """What belongs to an evaluation of answers."""
+    from msgspec import to_builtins
 
-    wanted = [str(metric) for metric in parse_metrics(named, depth)]
-    return list(dict.fromkeys([*wanted, *(one.metric for one in thresholds)]))
+    from embedsvc.core.answer_metrics import answer_metrics
+    from embedsvc.services.answer_files import read_answered
+    from embedsvc.services.answer_request import golds_of
+
+    if given["judgements"] or given["depth"] is not None:
+        option = "judgements" if given["judgements"] else "depth"
+        raise InvalidInput(f"--{option}: it belongs to evaluations of search; leave out --answers")
+    known = read_answered(given["source"]).first(given["limit_queries"])
+    body: Json = to_builtins(known)
+    if given["metrics"] or thresholds:
+        golds = golds_of({query.id: query.text for query in known.queries}, known.answers)
+        wanted = answer_metrics(given["metrics"], list(golds.values()))
+        body["metrics"] = _with(wanted, thresholds)
+    return body
+
+
+def _with(metrics: Sequence[str], thresholds: Sequence[Threshold]) -> list[str]:
+    """The metrics to compute: those, and what is to be reached."""
+    return list(dict.fromkeys([*metrics, *(one.metric for one in thresholds)]))
 
 
 def read_config(text: str) -> Json:
@@ -223,9 +260,9 @@ def _put(made: Json, key: str, value: str, place: str) -> None:
             made[key] = {"true": True, "false": False}.get(value.lower(), value)
         case "filter":
             made[key] = decoded(value, place)
-        case "diversity":
+        case "diversity" | "temperature":
             made[key] = _number(value, place)
-        case "per_document" | "dimensions":
+        case "per_document" | "dimensions" | "limit" | "max_tokens":
             made[key] = _whole(value, place)
         case "chunk_size" | "chunk_overlap":
             chunking = made.setdefault("chunking", {})
@@ -250,17 +287,19 @@ def _whole(text: str, place: str) -> int:
         raise InvalidInput(f"{place}: {text!r} is not a whole number") from error
 
 
-def _threshold(text: str) -> Threshold:
-    """What `ndcg@10=0.65` asks for. Raises InvalidInput."""
+def _threshold(text: str, answers: bool) -> Threshold:
+    """What `ndcg@10=0.65` or `f1=0.6` asks for. Raises InvalidInput."""
+    from embedsvc.core.answer_metrics import parse_answer_metric
     from embedsvc.core.metrics import parse_metric
 
     name, equals, value = text.partition("=")
     if not equals:
-        raise InvalidInput(f"--fail-under {text!r}: write METRIC=NUMBER, such as ndcg@10=0.65")
+        such = "f1=0.6" if answers else "ndcg@10=0.65"
+        raise InvalidInput(f"--fail-under {text!r}: write METRIC=NUMBER, such as {such}")
     least = _number(value, f"--fail-under {text!r}")
     if not 0 <= least <= 1:
         raise InvalidInput(f"--fail-under {text!r}: metrics are from 0 to 1")
-    return Threshold(str(parse_metric(name)), least)
+    return Threshold(parse_answer_metric(name) if answers else str(parse_metric(name)), least)
 
 
 def _picture_kind(file: Path | None) -> str | None:
@@ -330,56 +369,26 @@ async def _evaluated(client: Any, collection: str, body: Json, quiet: bool) -> J
 
 
 def _table(found: Json) -> Iterator[str]:
-    """A row for each configuration: values above, their intervals below."""
-    result, metrics = found["result"], found["metrics"]
-    configs = result["configs"]
-    compared = {one["name"]: one["metrics"] for one in result["comparisons"]}
-    wide = max(len("configuration"), *(len(_cut(one["name"])) for one in configs)) + 2
-    heads = [*metrics, "median", "p95"]
-    yield "configuration".ljust(wide) + "".join(head.ljust(_WIDTH) for head in heads).rstrip()
-    for config in configs:
-        marks = compared.get(config["name"], {})
-        values = [_value(config["metrics"][m]["value"], marks.get(m)) for m in metrics]
-        times = [f"{config['latency'][name]:.1f} ms" for name in ("median_ms", "p95_ms")]
-        cells = "".join(cell.ljust(_WIDTH) for cell in (*values, *times))
-        yield _cut(config["name"]).ljust(wide) + cells.rstrip()
-        spans = (config["metrics"][m] for m in metrics)
-        under = "".join(f"{s['low']:.3f}-{s['high']:.3f}".ljust(_WIDTH) for s in spans)
-        yield " " * wide + under.rstrip()
-        for reason in config["degraded"]:
-            yield f"  degraded: {reason}"
-    asked = "1 query" if result["queries"] == 1 else f"{result['queries']} queries"
-    told = f"{asked}; intervals of 95 %"
-    if compared:
-        told += f"; + better, - worse than {_cut(configs[0]['name'])} (paired, 5 %)"
-    yield told
-
-
-def _value(value: float, compared: Json | None) -> str:
-    mark = ""
-    if compared is not None and compared["significant"]:
-        mark = " +" if compared["difference"] > 0 else " -"
-    return f"{value:.4f}{mark}"
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return answers_table(found) if found["subject"] == "answers" else search_table(found)
 
 
 def _draw(file: Path, kind: Any, found: Json) -> None:
     from msgspec import convert
 
+    from embedsvc.services.answer_measuring import AnswerResult
     from embedsvc.services.charting import draw
     from embedsvc.services.measuring import Result
 
-    file.write_bytes(draw(convert(found["result"], type=Result), found["collection"], kind))
+    made: type[AnswerResult | Result] = AnswerResult if found["subject"] == "answers" else Result
+    file.write_bytes(draw(convert(found["result"], type=made), found["collection"], kind))
 
 
 def _missed(configs: Sequence[Json], thresholds: Sequence[Threshold]) -> Iterator[str]:
     for config in configs:
         for one in thresholds:
-            value = config["metrics"][one.metric]["value"]
-            if value < one.least:
-                yield (
-                    f"embedsvc: {config['name']}: {one.metric} is {value:.4f}, under {one.least:g}"
-                )
+            found = config["metrics"][one.metric]
+            if found is None:
+                yield f"embedsvc: {config['name']}: no answer says anything of {one.metric}"
+            elif found["value"] < one.least:
+                value = f"{found['value']:.4f}"
+                yield f"embedsvc: {config['name']}: {one.metric} is {value}, under {one.least:g}"

@@ -14,6 +14,7 @@ from serving import served
 
 from embedsvc import __main__
 from embedsvc.cli_eval import KEYS, read_config
+from embedsvc.core.answer_metrics import METRICS
 from embedsvc.core.metrics import KINDS
 from embedsvc.errors import InvalidInput
 
@@ -194,10 +195,101 @@ def test_a_running_service_does_the_work(inside: Command, beir: Path, tmp_path: 
         assert kept["result"] == found["result"]
 
 
+# -- answers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def questions(beir: Path) -> Path:
+    """The folder, with questions whose answers are known."""
+    rows: list[dict[str, Any]] = [
+        {"id": "1", "question": "quick brown fox?", "answers": ["brown"], "doc_ids": ["fox"]},
+        {"id": "2", "question": "blue whale?", "answers": [{"text": "krill", "start": 18}]},
+        {"id": "3", "question": "who is the king?", "answers": [], "answerable": False},
+    ]
+    write_lines(beir / "qa.jsonl", rows)
+    return beir
+
+
+ECHO = ("--config", "name=parrot,model=echo,limit=1,mode=lexical")
+SILENT = ("--config", 'model=extractive,filter={"n":{"$gte":1}}')
+
+
+def test_answers_of_models_are_shown_side_by_side_written_and_drawn(
+    inside: Command, questions: Path, tmp_path: Path
+) -> None:
+    files = ("-o", "r.json", "--picture", "p.svg")
+    done = inside("eval", "set", "--answers", "-c", "c", "--index", *ECHO, *SILENT, *files)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == ["parrot", "extractive,", "filtered"]
+    rows = {line[0]: line[1:] for line in lines[1:] if line[0][0].isalpha()}
+    assert list(rows)[:4] == ["em", "f1", "contains", "citation_precision"]
+    assert rows["answered"][1] == "0.0000"
+    assert rows["abstention_recall"][1] == "1.0000"
+    assert rows["supported"][1] == "-"
+    assert rows["tokens"][1] == "0"
+    assert {"median", "p95", "first", "cost"} <= rows.keys()
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("3 questions, 2 answerable; intervals of 95 %; + better, - worse than")
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["subject"] == "answers"
+    assert found["result"]["configs"][1]["queries"]["3"]["state"] == "no_answer"
+    assert (tmp_path / "p.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_the_status_tells_whether_every_model_reached_what_was_asked(
+    inside: Command, questions: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "qa.csv").write_text("question,answer,document_id\nfox?,brown,fox\nking?,,\n")
+    inside("eval", "set", "-c", "c", "--index", "--config", "mode=dense")
+    least = [
+        part
+        for one in ("answered=0", "Exact_Match=0.5", "verified=0.5")
+        for part in ("--fail-under", one)
+    ]
+    missed = inside("eval", "qa.csv", "--answers", "-c", "c", *SILENT, *least, "--metric", "f1")
+    assert missed.returncode == 1
+    assert missed.stderr.splitlines() == [
+        "embedsvc: extractive, filtered: em is 0.0000, under 0.5",
+        "embedsvc: extractive, filtered: no answer says anything of verified",
+    ]
+    assert "\nf1 " in missed.stdout
+    few = inside("eval", "set", "--answers", "-c", "c", *SILENT, "--limit-queries", "1", "--json")
+    assert json.loads(few.stdout)["queries"] == 1
+
+
+def test_what_of_answers_cannot_be_evaluated_is_said_in_one_line(
+    inside: Command, questions: Path, tmp_path: Path
+) -> None:
+    answers = ("eval", "set", "--answers")
+    one_line(inside("eval", "--answers"), "name a folder")
+    one_line(inside("eval", "--answers", "--judgements"), "--judgements", "leave out --answers")
+    one_line(inside(*answers, "--depth", "5"), "--depth", "leave out --answers")
+    one_line(inside(*answers, "--metric", "ndcg@10"), "not known of answers", "em, f1")
+    one_line(inside(*answers, "--fail-under", "f1"), "such as f1=0.6")
+    one_line(inside(*answers, "--fail-under", "f1=60"), "0 to 1")
+    one_line(inside(*answers, "--config", "temperature=hot"), "'hot' is not a number")
+    inside("eval", "set", "--index", "--config", "mode=dense")
+    one_line(inside(*answers, "--config", "rerank=true"), "configs[0].rerank")
+    one_line(inside("eval", "set", "--config", "model=echo"), "configs[0].model")
+    (questions / "qa.jsonl").unlink()
+    one_line(inside(*answers), "qa.jsonl")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("mode=dense", {"mode": "dense"}),
+        (
+            "model=openai:gpt-4o?timeout=3,ollama:llama3.2,grounding=strict,limit=4,max_tokens=9",
+            {
+                "model": "openai:gpt-4o?timeout=3,ollama:llama3.2",
+                "grounding": "strict",
+                "limit": 4,
+                "max_tokens": 9,
+            },
+        ),
+        ("expansion=hyde,temperature=0.5", {"expansion": "hyde", "temperature": 0.5}),
         (
             "mode=hybrid,weights=0.3:0.7,method=rrf,k=20",
             {"mode": "hybrid", "fusion": {"dense": 0.3, "lexical": 0.7, "method": "rrf", "k": 20}},
@@ -246,5 +338,5 @@ def test_the_page_about_evaluation_names_every_key_and_every_metric() -> None:
     page = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for word in KEYS:
         assert f"`{word}`" in page, word
-    for kind in KINDS:
+    for kind in (*KINDS, *METRICS):
         assert f"| `{kind}" in page, kind

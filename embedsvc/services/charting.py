@@ -1,12 +1,14 @@
 """The picture of an evaluation: each metric of each configuration, with its interval."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 from embedsvc.errors import MissingDependency
-from embedsvc.services.measuring import Result
+from embedsvc.services.answer_measuring import AnswersMeasured
+from embedsvc.services.evaluation_plan import AnyResult
+from embedsvc.services.measuring import Measured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +25,7 @@ _drawing = Lock()
 """Pictures are drawn in threads, and Matplotlib is not made for that."""
 
 
-def draw(result: Result, title: str, kind: PictureKind) -> bytes:
+def draw(result: AnyResult, title: str, kind: PictureKind) -> bytes:
     """The picture as SVG or PNG, the same for the same result. Raises MissingDependency."""
     try:
         from matplotlib import rcParams
@@ -39,33 +41,36 @@ def draw(result: Result, title: str, kind: PictureKind) -> bytes:
         return stream.getvalue()
 
 
-def _figure(result: Result, title: str) -> "Figure":
+def _figure(result: AnyResult, title: str) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import findfont, get_font
 
     letters = get_font(findfont(_FONT)).get_charmap()
     names = list(result.configs[0].metrics)
-    count = len(result.configs)
+    configs: Sequence[Measured | AnswersMeasured] = result.configs
+    count = len(configs)
     figure = Figure(figsize=(2 + 1.6 * len(names), 4.5 + 0.2 * count), layout="constrained")
     FigureCanvasAgg(figure)  # no window, whatever the machine has
     axes = figure.add_subplot()
-    for number, config in enumerate(result.configs):
-        found = [config.metrics[name] for name in names]
+    for number, config in enumerate(configs):
+        known = [(at, config.metrics[name]) for at, name in enumerate(names)]
+        found = [(at, one) for at, one in known if one is not None]
         shown = _plain(config.name[:_MOST_NAME], letters)
         axes.errorbar(
-            [at + 0.7 * ((number + 0.5) / count - 0.5) for at in range(len(names))],
-            [one.value for one in found],
+            [at + 0.7 * ((number + 0.5) / count - 0.5) for at, _ in found],
+            [one.value for _, one in found],
             yerr=[
-                [max(0.0, one.value - one.low) for one in found],
-                [max(0.0, one.high - one.value) for one in found],
+                [max(0.0, one.value - one.low) for _, one in found],
+                [max(0.0, one.high - one.value) for _, one in found],
             ],
             fmt="o",
             capsize=3,
             color=_COLOURS[number % len(_COLOURS)],
             label=f"{shown}  ({config.latency.median_ms:.1f} ms)",
         )
-    axes.set_xticks(range(len(names)), names, family=_FONT)
+    heads = [name.replace("_", "\n") for name in names]
+    axes.set_xticks(range(len(names)), heads, family=_FONT)
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y", alpha=0.3)
     head = f"{_plain(title, letters)}: {result.queries} queries, intervals of 95 %"

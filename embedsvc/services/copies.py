@@ -1,6 +1,7 @@
 """Copies of a collection with another model or other chunks, for as long as they are measured."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -9,6 +10,7 @@ from embedsvc.core.model import Chunking, Collection
 from embedsvc.core.preparing import Draft, DraftChunk
 from embedsvc.errors import EmbedsvcError, InvalidInput, NotFound
 from embedsvc.services.collections import COPY, Collections
+from embedsvc.services.embedding import Embedders
 from embedsvc.services.ingest import Ingest
 from embedsvc.store.store import Store
 
@@ -27,16 +29,66 @@ class Otherwise:
     chunking: Chunking | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The collection of each kind of configuration: itself, or a copy of so many documents."""
+
+    collection: Collection
+    copies: Mapping[Otherwise, str]
+    documents: int = 0
+
+    @property
+    def steps(self) -> int:
+        """How many documents are to be copied."""
+        return self.documents * len(self.copies)
+
+    def of(self, other: Otherwise) -> str:
+        """The name of the collection that such a configuration searches."""
+        return self.copies.get(other, self.collection.name)
+
+
 class Copies:
     """Makes copies of collections and deletes them."""
 
     def __init__(
-        self, store: Store, collections: Collections, ingest: Ingest, most_documents: int
+        self,
+        store: Store,
+        collections: Collections,
+        ingest: Ingest,
+        embedders: Embedders,
+        most_documents: int,
     ) -> None:
         self._store = store
         self._collections = collections
         self._ingest = ingest
+        self._embedders = embedders
         self._page = min(_PAGE, most_documents)
+
+    async def plan(
+        self, collection: Collection, evaluation_id: str, others: Iterable[Otherwise]
+    ) -> Targets:
+        """Which configurations need a copy, one for all that differ alike.
+
+        Raises UnknownProvider, MissingDependency, ConfigError, ProviderError.
+        """
+        copies: dict[Otherwise, str] = {}
+        for other in others:
+            if other not in copies and not await self._is_same(collection, other):
+                copies[other] = name_of(evaluation_id, len(copies) + 1)
+        if not copies:
+            return Targets(collection, copies)
+        documents, _ = await self._store.counts(collection.id)
+        return Targets(collection, copies, documents)
+
+    @asynccontextmanager
+    async def made(self, targets: Targets, advance: Callable[[int], None]) -> AsyncIterator[None]:
+        """With the copies, which are gone afterwards, whatever happens."""
+        try:
+            for other, name in targets.copies.items():
+                await self.make(targets.collection, name, other, advance)
+            yield
+        finally:
+            await self.drop(list(targets.copies.values()))
 
     async def make(
         self,
@@ -77,6 +129,16 @@ class Copies:
                 continue
             except EmbedsvcError as error:
                 log.warning("copy_not_deleted", collection=name, error=error.detail)
+
+    async def _is_same(self, collection: Collection, other: Otherwise) -> bool:
+        """Whether that is the collection as it is."""
+        if other.chunking not in (None, collection.chunking):
+            return False
+        if other.embedding is None and other.dimensions in (None, collection.dimensions):
+            return True
+        spec = other.embedding or collection.embedding
+        backend = await self._embedders.backend(spec, other.dimensions)
+        return await self._embedders.same_space(collection, backend)
 
     async def _add(self, name: str, drafts: Sequence[Draft]) -> None:
         if not drafts:

@@ -1,71 +1,42 @@
-"""Evaluations: configurations of search side by side, by queries whose answers are known.
+"""Evaluations: configurations side by side, by queries whose answers are known.
 
-    request ──▶ queued ──▶ running: copies ──▶ searches, each query in every configuration ──▶ done
+    request ──▶ queued ──▶ running ──▶ done
 
 An evaluation runs in the background of one process, which says every few seconds in the database
-that it is still there. One that has gone silent is failed by whoever notices.
+that it is still there. One that has gone silent is failed by whoever notices. What is measured, and
+how, is no matter of this file: see search_evaluation and answer_evaluation.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import msgspec
 import structlog
 
-from embedsvc.core.fields import check_filter
-from embedsvc.core.metrics import Metric, parse_metrics
-from embedsvc.core.model import Collection
 from embedsvc.core.preparing import check_text
-from embedsvc.errors import Conflict, EmbedsvcError, InvalidInput, NotFound, ProviderError
-from embedsvc.services.collections import Collections
-from embedsvc.services.copies import PREFIX, Copies, Otherwise, name_of, owners
-from embedsvc.services.embedding import Embedders
-from embedsvc.services.evaluation_request import (
-    DEFAULT_CONFIGS,
-    Asked,
-    Config,
-    Qrel,
-    Request,
-    check_size,
-    named,
-    relevances,
-    texts_of,
-    told_of,
-)
-from embedsvc.services.judging import Judging
-from embedsvc.services.measuring import Qrels, Ran, Result, library, measure
-from embedsvc.services.rerank import Rerank
-from embedsvc.services.search import DEFAULT_RERANKER, MOST_RESULTS, Found, Search, check_query
+from embedsvc.errors import Conflict, EmbedsvcError, NotFound
+from embedsvc.services.answer_evaluation import AnswerEvaluation
+from embedsvc.services.answer_measuring import AnswerResult
+from embedsvc.services.answer_request import AnswerRequest, AnswerSummary
+from embedsvc.services.copies import PREFIX, Copies, owners
+from embedsvc.services.evaluation_plan import AnyResult, AnySummary, Plan, Subject
+from embedsvc.services.evaluation_request import Request, Summary
+from embedsvc.services.measuring import Result
+from embedsvc.services.search_evaluation import SearchEvaluation
 from embedsvc.store.evaluations import UNFINISHED, Evaluations, Record, State
-from embedsvc.store.store import Store, now
+from embedsvc.store.store import now
 
 log = structlog.get_logger(__name__)
 
 MOST_WAITING = 16
-MOST_SEED = 2**63 - 1
 
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 10.0
 """So long nothing is heard of an evaluation whose process has ended."""
 
-RERANK_TRIES = 3
-"""How often a query is tried whose reranker fails."""
-
 RESTARTED = "the service was restarted"
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What is kept of a request: all but its queries and judgements, which are counted."""
-
-    configs: Sequence[Config]
-    metrics: Sequence[str]
-    limit: int
-    seed: int
-    queries: int
-    qrels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +47,8 @@ class Evaluation:
     """
 
     record: Record
-    summary: Summary
-    result: Result | None = None
+    summary: AnySummary
+    result: AnyResult | None = None
     begun_at: int | None = None
 
     @property
@@ -89,32 +60,30 @@ class Evaluation:
         return (one.updated_at - self.begun_at) / 1e6 * (one.total - one.done) / one.done
 
 
+class _About(msgspec.Struct):
+    """What the request of an evaluation says of itself; those of old say nothing."""
+
+    subject: Subject = "search"
+
+
 @dataclass(slots=True)
 class _Job:
-    """An evaluation of this process, checked and under way."""
+    """An evaluation of this process, under way."""
 
     id: str
-    collection: Collection
-    texts: Mapping[str, str]
-    qrels: Qrels
-    configs: Sequence[Config]
-    metrics: Sequence[Metric]
-    limit: int
-    seed: int
-    warnings: list[str]
-    total: int
+    plan: Plan
     done: int = 0
     begun_at: int | None = None
-    copies: dict[Otherwise, str] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
+
+    @property
+    def total(self) -> int:
+        """How much is to be done."""
+        return self.plan.total
 
     def advance(self, count: int) -> None:
         """So much more is done."""
         self.done += count
-
-    def target(self, config: Config) -> str:
-        """The collection that the configuration searches."""
-        return self.copies.get(config.other, self.collection.name)
 
 
 class Evaluate:
@@ -123,31 +92,23 @@ class Evaluate:
     def __init__(
         self,
         stored: Evaluations,
-        store: Store,
-        collections: Collections,
-        embedders: Embedders,
-        search: Search,
         copies: Copies,
-        judging: Judging,
-        rerank: Rerank,
+        of_search: SearchEvaluation,
+        of_answers: AnswerEvaluation,
         silent_seconds: float = SILENT_SECONDS,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self._stored = stored
-        self._store = store
-        self._collections = collections
-        self._embedders = embedders
-        self._search = search
         self._copies = copies
-        self._judging = judging
-        self._rerank = rerank
+        self._of_search = of_search
+        self._of_answers = of_answers
         self._silent_seconds = silent_seconds
         self._beat_seconds = beat_seconds
         self._starting = 0  # those that are being checked and are no jobs yet
         self._jobs: dict[str, _Job] = {}
         self._turn = asyncio.Lock()
 
-    async def start(self, request: Request) -> Evaluation:
+    async def start(self, request: Request | AnswerRequest) -> Evaluation:
         """Check the request and begin in the background.
 
         Raises InvalidInput, TooLarge, NotFound, MissingDependency, UnknownProvider, and Conflict
@@ -165,23 +126,27 @@ class Evaluate:
         finally:
             self._starting -= 1
 
-    async def _start(self, request: Request) -> Evaluation:
-        await asyncio.to_thread(library)
-        job = await self._job(request)
+    async def _start(self, request: Request | AnswerRequest) -> Evaluation:
+        key = uuid4().hex
+        if isinstance(request, AnswerRequest):
+            plan = await self._of_answers.plan(key, request)
+        else:
+            plan = await self._of_search.plan(key, request)
+        job = _Job(key, plan)
         record = Record(
-            id=job.id,
-            collection=job.collection.name,
+            id=key,
+            collection=plan.collection,
             state="queued",
             done=0,
-            total=job.total,
-            request=_summary(job),
+            total=plan.total,
+            request=_written(plan.summary),
             created_at=now(),
             updated_at=now(),
         )
         await self._stored.add(record)
-        self._jobs[job.id] = job
+        self._jobs[key] = job
         job.task = asyncio.create_task(self._run(job))
-        job.task.add_done_callback(lambda _task: self._jobs.pop(job.id, None))
+        job.task.add_done_callback(lambda _task: self._jobs.pop(key, None))
         return self._told(record)
 
     async def get(self, evaluation_id: str) -> Evaluation:
@@ -237,81 +202,6 @@ class Evaluate:
             await self._end(evaluation_id)
             await self._stored.finish(evaluation_id, "failed", error=RESTARTED)
 
-    # -- what is asked for --------------------------------------------------------------------
-
-    async def _job(self, request: Request) -> _Job:
-        collection = await self._collections.get(request.collection)
-        if not 1 <= request.limit <= MOST_RESULTS:
-            raise InvalidInput(f"limit: {request.limit}; use 1 to {MOST_RESULTS}")
-        if not 0 <= request.seed <= MOST_SEED:
-            raise InvalidInput(f"seed: {request.seed}; use 0 to {MOST_SEED}")
-        metrics = parse_metrics(request.metrics, request.limit)
-        configs = named(request.configs or DEFAULT_CONFIGS)
-        queries, qrels = request.queries, request.qrels
-        if qrels is None:
-            queries, qrels = await self._judged(collection.name)
-        texts = texts_of(queries)
-        judged = relevances(texts, qrels)
-        check_size(len(judged), len(configs), len(metrics))
-        for config in configs:
-            await self._check(collection, config, request.limit)
-        job = _Job(
-            id=uuid4().hex,
-            collection=collection,
-            texts={query: texts[query] for query in judged},
-            qrels=judged,
-            configs=configs,
-            metrics=metrics,
-            limit=request.limit,
-            seed=request.seed,
-            warnings=told_of(len(texts), judged),
-            total=len(judged) * len(configs),
-        )
-        await self._plan_copies(job)
-        return job
-
-    async def _plan_copies(self, job: _Job) -> None:
-        """Which configurations need a copy, and how many documents that makes to be done."""
-        for config in job.configs:
-            if config.other in job.copies or await self._is_same(job.collection, config):
-                continue
-            job.copies[config.other] = name_of(job.id, len(job.copies) + 1)
-        if job.copies:
-            documents, _ = await self._store.counts(job.collection.id)
-            job.total += documents * len(job.copies)
-
-    async def _check(self, collection: Collection, config: Config, limit: int) -> None:
-        """Refuse now what every search would refuse later."""
-        try:
-            query = config.query("x", limit)
-            check_query(query)
-            if query.where is not None:
-                check_filter(query.where, collection.fields)
-        except InvalidInput as error:
-            told = f"the configuration {config.name[:80]!r}: {error.detail}"
-            raise InvalidInput(told, code=error.code) from error
-        if config.rerank is not None:
-            await self._rerank.check(None if config.rerank == DEFAULT_RERANKER else config.rerank)
-
-    async def _is_same(self, collection: Collection, config: Config) -> bool:
-        """Whether the configuration searches the collection as it is."""
-        if config.chunking not in (None, collection.chunking):
-            return False
-        if config.embedding is None and config.dimensions in (None, collection.dimensions):
-            return True
-        spec = config.embedding or collection.embedding
-        backend = await self._embedders.backend(spec, config.dimensions)
-        return await self._embedders.same_space(collection, backend)
-
-    async def _judged(self, name: str) -> tuple[list[Asked], list[Qrel]]:
-        """The stored judgements; a query's id is its text."""
-        qrels = [
-            Qrel(one.query, one.document_id, one.relevance) async for one in self._judging.all(name)
-        ]
-        if not qrels:
-            raise InvalidInput(f"judgements: none are stored for the collection {name!r}")
-        return [Asked(text, text) for text in dict.fromkeys(q.query_id for q in qrels)], qrels
-
     # -- what happens -------------------------------------------------------------------------
 
     async def _run(self, job: _Job) -> None:
@@ -321,7 +211,7 @@ class Evaluate:
             async with self._turn:
                 job.begun_at = now()
                 await self._stored.beat(job.id, job.done, job.total)
-                result = await self._result(job)
+                result = await job.plan.work(job.advance)
             await self._stored.beat(job.id, job.total, job.total)
             await self._stored.finish(job.id, "done", await asyncio.to_thread(_written, result))
         except asyncio.CancelledError:  # nothing changes where it was cancelled by request
@@ -351,55 +241,6 @@ class Evaluate:
                 job.task.cancel()
                 return
 
-    async def _result(self, job: _Job) -> Result:
-        try:
-            for other, name in job.copies.items():
-                await self._copies.make(job.collection, name, other, job.advance)
-            ran = await self._ran(job)
-        finally:
-            await self._copies.drop(list(job.copies.values()))
-        warnings = [*await self._missing(job), *job.warnings]
-        return await asyncio.to_thread(measure, ran, job.qrels, job.metrics, job.seed, warnings)
-
-    async def _ran(self, job: _Job) -> list[Ran]:
-        """What each configuration finds; in turns, so that a slow moment is slow for all."""
-        runs: list[dict[str, list[str]]] = [{} for _ in job.configs]
-        took: list[list[float]] = [[] for _ in job.configs]
-        degraded: list[set[str]] = [set() for _ in job.configs]
-        first = next(iter(job.texts.values()))
-        for config in job.configs:  # what the first search loads is no part of its latency
-            await self._found(job, config, first)
-        for query, text in job.texts.items():
-            for number, config in enumerate(job.configs):
-                found = await self._found(job, config, text)
-                took[number].append(found.took_ms)
-                documents = (hit.chunk.document_id for hit in found.hits[0])
-                runs[number][query] = list(dict.fromkeys(documents))
-                degraded[number].update(found.degraded)
-                job.advance(1)
-        kinds = [await self._collections.get(job.target(config)) for config in job.configs]
-        return [
-            Ran(config.name, run, ms, kind.embedding, kind.chunks, sorted(reasons))
-            for config, run, ms, kind, reasons in zip(
-                job.configs, runs, took, kinds, degraded, strict=True
-            )
-        ]
-
-    async def _found(self, job: _Job, config: Config, text: str) -> Found:
-        """The results of one query. Raises ProviderError when its reranker goes on failing."""
-        for _ in range(RERANK_TRIES):
-            found = await self._search.search(job.target(config), [config.query(text, job.limit)])
-            if not (failed := found.traces[0].degraded):
-                return found
-        raise ProviderError(f"{config.name}: {failed[0]}")  # other results would be measured
-
-    async def _missing(self, job: _Job) -> list[str]:
-        judged = {document for documents in job.qrels.values() for document in documents}
-        known = await self._store.known(job.collection.id, sorted(judged))
-        count = len(judged) - len(known)
-        are = "document is" if count == 1 else "documents are"
-        return [f"{count} judged {are} not in the collection"] if count else []
-
     # -- how it ends --------------------------------------------------------------------------
 
     async def _end(self, evaluation_id: str) -> None:
@@ -425,9 +266,7 @@ class Evaluate:
         begun_at = None if job is None else job.begun_at
         if job is not None and record.state == "running":
             record = replace(record, done=job.done, updated_at=now())
-        result = None if record.result is None else msgspec.json.decode(record.result, type=Result)
-        summary = msgspec.json.decode(record.request, type=Summary)
-        return Evaluation(record, summary, result, begun_at)
+        return Evaluation(record, *_read(record), begun_at)
 
     def _abandoned(self, evaluation_id: str, updated_at: int) -> bool:
         return evaluation_id not in self._jobs and updated_at <= self._silence()
@@ -436,17 +275,17 @@ class Evaluate:
         return now() - int(self._silent_seconds * 1e6)
 
 
-def _summary(job: _Job) -> str:
-    kept = Summary(
-        configs=job.configs,
-        metrics=list(map(str, job.metrics)),
-        limit=job.limit,
-        seed=job.seed,
-        queries=len(job.qrels),
-        qrels=sum(map(len, job.qrels.values())),
+def _read(record: Record) -> tuple[AnySummary, AnyResult | None]:
+    """The request and the result of a record, of whichever kind they are."""
+    about = msgspec.json.decode(record.request, type=_About)
+    kinds: tuple[type[AnySummary], type[AnyResult]] = (
+        (AnswerSummary, AnswerResult) if about.subject == "answers" else (Summary, Result)
     )
-    return msgspec.json.encode(kept).decode()
+    summary = msgspec.json.decode(record.request, type=kinds[0])
+    if record.result is None:
+        return summary, None
+    return summary, msgspec.json.decode(record.result, type=kinds[1])
 
 
-def _written(result: Result) -> str:
-    return msgspec.json.encode(result).decode()
+def _written(value: AnySummary | AnyResult) -> str:
+    return msgspec.json.encode(value).decode()

@@ -82,7 +82,7 @@ class _Qrels:
 
 def _queries(file: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, line in enumerate(_text(file).split("\n"), start=1):
+    for number, line in enumerate(text_of(file).split("\n"), start=1):
         if not line.strip():
             continue
         place = f"{file}, line {number}"
@@ -98,7 +98,7 @@ def _queries(file: Path) -> dict[str, str]:
 
 def _tsv(file: Path) -> Iterator[tuple[str, list[str]]]:
     """The fields of each line: three, or the four of TREC, whose second says nothing."""
-    for number, line in enumerate(_text(file).split("\n"), start=1):
+    for number, line in enumerate(text_of(file).split("\n"), start=1):
         fields = [part.strip() for part in line.split("\t")]
         if fields == [""] or (number == 1 and fields[0].lower() in _HEADS):
             continue
@@ -112,51 +112,66 @@ def _tsv(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _csv(file: Path) -> Judged:
-    text = _text(file)
-    delimiter = _delimiter(file, next(io.StringIO(text, newline=""), ""))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     qrels, texts = _Qrels(), dict[str, str]()
-    places: list[int] = []
-    try:
-        for row in reader:
-            place = f"{file}, line {reader.line_num}"
-            if not places:
-                places = [_normal(row).index(name) for name in COLUMNS]
-                width = len(row)
-                continue
-            if not any(field.strip() for field in row):
-                continue
-            if len(row) != width:
-                raise InvalidInput(f"{place}: {len(row)} fields, and the first line has {width}")
-            query, document, relevance = (row[at].strip() for at in places)
-            if not query:
-                raise InvalidInput(f"{place}: the query is empty")
-            texts[query] = query
-            qrels.add(place, query, document, relevance)
-    except csv.Error as error:
-        raise InvalidInput(f"{file}, line {reader.line_num}: {error}") from error
+    for place, row in csv_rows(file, COLUMNS):
+        query = row["query"]
+        if not query:
+            raise InvalidInput(f"{place}: the query is empty")
+        texts[query] = query
+        qrels.add(place, query, row["document_id"], row["relevance"])
     return qrels.judged(texts)
 
 
-def _delimiter(file: Path, header: str) -> str:
+def csv_rows(
+    file: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV with these columns, each with its place; what is optional may be missing.
+
+    Raises InvalidInput naming the line.
+    """
+    text = text_of(file)
+    delimiter = _delimiter(file, next(io.StringIO(text, newline=""), ""), columns, optional)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    heads: list[str] = []
+    try:
+        for row in reader:
+            place = f"{file}, line {reader.line_num}"
+            if not heads:
+                heads = _normal(row)
+                continue
+            if not any(field.strip() for field in row):
+                continue
+            if len(row) != len(heads):
+                told = f"{len(row)} fields, and the first line has {len(heads)}"
+                raise InvalidInput(f"{place}: {told}")
+            found = {head: field.strip() for head, field in zip(heads, row, strict=True)}
+            yield place, {name: found.get(name, "") for name in (*columns, *optional)}
+    except csv.Error as error:
+        raise InvalidInput(f"{file}, line {reader.line_num}: {error}") from error
+
+
+def _delimiter(file: Path, header: str, columns: Sequence[str], optional: Sequence[str]) -> str:
     """What stands between the columns. Raises InvalidInput when one is missing."""
-    missing = set(COLUMNS)
+    missing = set(columns)
     for delimiter in _DELIMITERS:
-        absent = set(COLUMNS) - set(_normal(next(csv.reader([header], delimiter=delimiter), [])))
+        absent = set(columns) - set(_normal(next(csv.reader([header], delimiter=delimiter), [])))
         if not absent:
             return delimiter
         missing = min(missing, absent, key=len)
-    names = ", ".join(name for name in COLUMNS if name in missing)
-    raise InvalidInput(f"{file}, line 1: no column {names}; the columns are {', '.join(COLUMNS)}")
+    names = ", ".join(name for name in columns if name in missing)
+    raise InvalidInput(
+        f"{file}, line 1: no column {names}; the columns are {', '.join((*columns, *optional))}"
+    )
 
 
 def _normal(row: Sequence[str]) -> list[str]:
     return [field.strip().lower() for field in row]
 
 
-def _text(file: Path) -> str:
-    """What is in the file, its line ends as they are. Texts may hold U+2028: `splitlines` would
-    cut there.
+def text_of(file: Path) -> str:
+    """What is in the file, its line ends as they are. Raises InvalidInput.
+
+    Texts may hold U+2028: `splitlines` would cut there.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:

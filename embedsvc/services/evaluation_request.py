@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from embedsvc.core.filters import parse_filter
 from embedsvc.core.fusion import Fusion
@@ -21,6 +21,28 @@ MOST_QRELS = 1_000_000
 MOST_RELEVANCE = 1_000
 MOST_CONFIGS = 16
 MOST_VALUES = 1_000_000
+MOST_SEED = 2**63 - 1
+
+
+class Named(Protocol):
+    """A configuration: it has a name, or can be described."""
+
+    @property
+    def name(self) -> str:
+        """What it is called; empty when nobody named it."""
+        ...
+
+    @property
+    def described(self) -> str:
+        """What it is, in few words."""
+        ...
+
+    def called(self, name: str) -> Self:
+        """The same by another name."""
+        ...
+
+
+C = TypeVar("C", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,27 @@ class Config:
     def other(self) -> Otherwise:
         """How its documents differ from those of the collection."""
         return Otherwise(self.embedding, self.dimensions, self.chunking)
+
+    @property
+    def described(self) -> str:
+        """What it is, such as `hybrid rrf 1:2, rerank`."""
+        mode: str = self.mode or "hybrid"
+        if (fusion := self.fusion) is not None:
+            mode += f" {fusion.method} {fusion.dense:g}:{fusion.lexical:g}"
+            mode += f" k={fusion.k}" if fusion.method == "rrf" else ""
+        parts = [
+            mode,
+            "" if self.rerank is None else f"rerank {self.rerank}".removesuffix(" default"),
+            "" if self.diversity is None else f"diversity {self.diversity:g}",
+            "" if self.per_document is None else f"{self.per_document} per document",
+            "" if self.filter is None else "filtered",
+            *described(self.other),
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def called(self, name: str) -> "Config":
+        """The same by another name."""
+        return replace(self, name=name)
 
     def query(self, text: str, limit: int) -> Query:
         """The search for a text: the best chunk of each document, unless it says otherwise."""
@@ -94,7 +137,20 @@ class Request:
     seed: int = 0
 
 
-def named(configs: Sequence[Config]) -> list[Config]:
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is kept of a request: all but its queries and judgements, which are counted."""
+
+    configs: Sequence[Config]
+    metrics: Sequence[str]
+    limit: int
+    seed: int
+    queries: int
+    qrels: int
+    subject: Literal["search"] = "search"
+
+
+def named(configs: Sequence[C]) -> list[C]:
     """The configurations, those without a name called after what they are."""
     if len(configs) > MOST_CONFIGS:
         raise TooLarge(f"configs: {len(configs)}; at most {MOST_CONFIGS} are allowed")
@@ -112,39 +168,36 @@ def named(configs: Sequence[Config]) -> list[Config]:
         taken.add(name)
     named = []
     for config in configs:
-        named.append(config if config.name else replace(config, name=_free(config, taken)))
+        named.append(config if config.name else config.called(_free(config, taken)))
         taken.add(named[-1].name)
     return named
 
 
-def _free(config: Config, taken: Set[str]) -> str:
+def _free(config: Named, taken: Set[str]) -> str:
     """A name for a configuration that no other has."""
-    name = _described(config)
+    name = words = config.described[:MOST_ID]
     number = 2
     while name in taken:
-        name = f"{_described(config)} ({number})"
+        name = f"{words} ({number})"
         number += 1
     return name
 
 
-def _described(config: Config) -> str:
-    """A configuration in few words, such as `hybrid rrf 1:2, rerank`."""
-    mode: str = config.mode or "hybrid"
-    if (fusion := config.fusion) is not None:
-        mode += f" {fusion.method} {fusion.dense:g}:{fusion.lexical:g}"
-        mode += f" k={fusion.k}" if fusion.method == "rrf" else ""
-    cut = config.chunking
+def described(other: Otherwise) -> list[str]:
+    """How the documents of a configuration differ, in words; empty when they do not."""
+    cut = other.chunking
     parts = [
-        mode,
-        "" if config.rerank is None else f"rerank {config.rerank}".removesuffix(" default"),
-        "" if config.diversity is None else f"diversity {config.diversity:g}",
-        "" if config.per_document is None else f"{config.per_document} per document",
-        "" if config.filter is None else "filtered",
-        config.embedding or "",
-        "" if config.dimensions is None else f"{config.dimensions} dimensions",
+        other.embedding or "",
+        "" if other.dimensions is None else f"{other.dimensions} dimensions",
         "" if cut is None else f"chunks of {cut.size}" + f"-{cut.overlap}" * bool(cut.overlap),
     ]
-    return ", ".join(part for part in parts if part)[:MOST_ID]
+    return [part for part in parts if part]
+
+
+def check_seed(seed: int) -> None:
+    """Raises InvalidInput."""
+    if not 0 <= seed <= MOST_SEED:
+        raise InvalidInput(f"seed: {seed}; use 0 to {MOST_SEED}")
 
 
 def check_size(queries: int, configs: int, metrics: int) -> None:

@@ -185,12 +185,11 @@ def _comparisons(
     base = np.hstack([values[0]] * len(others))
     found = iter(differences(np.hstack(values[1:]), base, seed))
     return [
-        Comparison(
-            one.name, first.name, {str(metric): _compared(next(found)) for metric in metrics}
-        )
+        Comparison(one.name, first.name, {str(metric): compared(next(found)) for metric in metrics})
         for one in others
     ]
 
 
-def _compared(found: Difference) -> Compared:
+def compared(found: Difference) -> Compared:
+    """A difference with its verdict."""
     return Compared(found.value, found.low, found.high, found.p, found.significant)

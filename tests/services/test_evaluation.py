@@ -30,12 +30,14 @@ from embedsvc.errors import (
     TooLarge,
     UnknownProvider,
 )
+from embedsvc.services.answer_evaluation import AnswerEvaluation
 from embedsvc.services.charting import draw
 from embedsvc.services.copies import Copies, name_of
-from embedsvc.services.evaluation import RESTARTED, Evaluate, Evaluation, Summary
+from embedsvc.services.evaluation import RESTARTED, Evaluate, Evaluation
 from embedsvc.services.evaluation_files import read_judged
-from embedsvc.services.evaluation_request import Asked, Config, Qrel, Request
+from embedsvc.services.evaluation_request import Asked, Config, Qrel, Request, Summary
 from embedsvc.services.measuring import Ran, Result, measure, values_of
+from embedsvc.services.search_evaluation import SearchEvaluation
 from embedsvc.services.service import Service
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database
@@ -85,7 +87,7 @@ async def evaluated(service: Service, request: Request) -> Result:
     found = await ended(service, (await service.evaluate.start(request)).record.id)
     assert found.record.state == "done", found.record.error
     assert found.record.done == found.record.total
-    assert found.result is not None
+    assert isinstance(found.result, Result)
     return found.result
 
 
@@ -95,15 +97,13 @@ async def names(service: Service) -> list[str]:
 
 def another(service: Service, search: Any = None, **seconds: float) -> Evaluate:
     """The evaluations as another process has them."""
+    store, named, asked = service.store, service.collections, search or service.search
+    copies = Copies(store, named, service.ingest, service.embedders, 100)
     return Evaluate(
         Evaluations(service.database),
-        service.store,
-        service.collections,
-        service.embedders,
-        search or service.search,
-        Copies(service.store, service.collections, service.ingest, 100),
-        service.judging,
-        service.rerank,
+        copies,
+        SearchEvaluation(store, named, asked, copies, service.judging, service.rerank),
+        AnswerEvaluation(store, named, service.ask, copies),
         **seconds,
     )
 
