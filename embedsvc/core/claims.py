@@ -60,38 +60,39 @@ def talk() -> frozenset[str]:
     return frozenset(stem(fold(word)) for word in _TALK.split())
 
 
-def is_heading(text: str) -> bool:
+def is_heading(sentence: Wording) -> bool:
     """Whether it is a short heading without figures or an address."""
+    text = sentence.text
     if not (_HEADING.match(text) or _BOLD_LINE.fullmatch(text)):
         return False
-    wording = Wording(text)
     few = len(text.split()) <= MOST_WORDS_OF_HEADING
-    return few and not wording.figures.numbers and not _ADDRESS.search(text)
+    return few and not sentence.figures.numbers and not _ADDRESS.search(text)
 
 
-def is_introduction(text: str, question: Wording) -> bool:
+def is_introduction(sentence: Wording, question: Wording) -> bool:
     """Whether it only leads to what follows: a short line that ends with a colon."""
+    text = sentence.text
     if not _ENDS_INTRODUCTION.search(text) or len(text.split()) > MOST_WORDS_OF_INTRODUCTION:
         return False
     if _ADDRESS.search(text):
         return False
-    new = Wording(text).terms - question.terms - talk()
+    new = sentence.terms - question.terms - talk()
     return len(new) <= MOST_NEW_IN_INTRODUCTION
 
 
-def is_claim(text: str, question: Wording) -> bool:
+def is_claim(sentence: Wording, question: Wording) -> bool:
     """Whether the sentence needs a source."""
+    text = sentence.text
     if _TABLE_RULE.match(text):
         return False
     if _ENDS_QUESTION.search(text) and not _ADDRESS.search(text):
         return False
-    if is_heading(text) or is_introduction(text, question):
+    if is_heading(sentence) or is_introduction(sentence, question):
         return False
-    wording = Wording(text)
-    figures = wording.figures
+    figures = sentence.figures
     if figures.numbers or figures.codes or _ADDRESS.search(text):
         return True
-    new = wording.terms - talk()
+    new = sentence.terms - talk()
     if not new:
         return False
     return not (new <= question.terms and _says_that_nothing_is_said(text))

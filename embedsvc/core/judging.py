@@ -13,7 +13,7 @@ from embedsvc.core.wording import Wording
 FEWEST_TERMS = 2
 """Content words of a part of a sentence that is judged by itself."""
 
-_FENCED = re.compile(r"`{3,}[^\n]*\n(.*?)\s*(?:`{3,})?\s*\Z", re.DOTALL)
+_FENCE = "```"
 _TABLE_RULE = re.compile(r"\|[\s|:+-]*\Z")
 
 
@@ -22,7 +22,20 @@ class Group:
     """Marks that stand together: sources by position with the quoted words, and the verdicts."""
 
     references: list[tuple[int, str]]
-    citations: list[Citation] | None = None
+    citations: list[Citation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Run:
+    """Words of a sentence, and the marks behind them."""
+
+    parts: list[str] = field(default_factory=list)
+    group: Group | None = None
+
+    @property
+    def words(self) -> str:
+        """The words as they are shown."""
+        return "".join(self.parts)
 
 
 @dataclass(slots=True)
@@ -36,42 +49,28 @@ class Sentence:
     lead: str
     held: bool
     start: int = -1
-    parts: list[str | Group] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=lambda: [Run()])
     verified: list[Evidence] = field(default_factory=list)
     header: bool = False
 
     @property
+    def begun(self) -> bool:
+        """Whether it has words or marks."""
+        return bool(self.runs[0].parts or self.runs[0].group)
+
+    @property
     def claim(self) -> str:
         """Its words as they were meant, without marks."""
-        return _meant("".join(part for part in self.parts if isinstance(part, str)))
-
-    @property
-    def runs(self) -> list[tuple[str, Group | None]]:
-        """Its words cut at its marks, each with the marks behind them."""
-        found: list[tuple[str, Group | None]] = []
-        words: list[str] = []
-        for part in self.parts:
-            if isinstance(part, str):
-                words.append(part)
-            else:
-                found.append(("".join(words), part))
-                words = []
-        return [*found, ("".join(words), None)] if words else found
-
-    @property
-    def segments(self) -> list[tuple[str, Group | None]]:
-        """The runs, as they were meant."""
-        return [(_meant(words), group) for words, group in self.runs]
-
-    @property
-    def groups(self) -> list[Group]:
-        """Its marks."""
-        return [part for part in self.parts if isinstance(part, Group)]
+        return _meant("".join(part for run in self.runs for part in run.parts))
 
     @property
     def fenced(self) -> bool:
         """Whether it is a block of code."""
-        return _FENCED.match(self.claim) is not None
+        parts = self.runs[0].parts
+        return bool(parts) and "".join(parts[:_FENCE_PARTS]).startswith(_FENCE)
+
+
+_FENCE_PARTS = 3  # three ticks may come one by one
 
 
 class Judge:
@@ -81,80 +80,96 @@ class Judge:
         self._checker = Checker(sources, question)
         self._question = self._checker.ground.question
         self._looked_up: dict[str, Citation | None] = {}
+        self._last = Wording("")
 
-    def check(self, sentence: Sentence, group: Group, before: str, otherwise: str) -> None:
-        """Check marks behind some words; of too few words, as marks of `otherwise`."""
-        own = Wording(before)
-        claim = own if self._is_enough(own) else Wording(otherwise)
-        group.citations = self._checker.checked(1, group.references, claim)
-        for citation in group.citations:
+    def check(self, sentence: Sentence, run: Run, otherwise: str) -> None:
+        """Check the marks behind some words; of too few words, as marks of `otherwise`."""
+        assert run.group is not None
+        own = Wording(_meant(run.words))
+        claim = own if self._is_enough(own) else self._wording(sentence.claim or otherwise)
+        run.group.citations = self._checker.checked(1, run.group.references, claim)
+        for citation in run.group.citations:
             evidence = self._checker.evidence(citation)
             if citation.status == "verified" and evidence is not None:
                 sentence.verified.append(evidence)
 
-    def has_content(self, text: str) -> bool:
+    def has_content(self, sentence: Sentence) -> bool:
         """Whether a claim has begun."""
-        wording = Wording(text)
+        wording = self._wording(sentence.claim)
         return bool(wording.terms - talk()) or wording.figures.count > 0
 
     def needs_source(self, sentence: Sentence) -> bool:
         """Whether it claims something."""
         if sentence.fenced:
             return True
-        return not sentence.header and is_claim(sentence.claim, self._question)
+        return not sentence.header and is_claim(self._wording(sentence.claim), self._question)
 
     def is_structure(self, sentence: Sentence) -> bool:
         """Whether it says nothing itself but orders what follows: a heading, the top of a table."""
-        claim = sentence.claim
+        claim = self._wording(sentence.claim)
         return (
             sentence.header
             or is_heading(claim)
             or is_introduction(claim, self._question)
-            or _TABLE_RULE.match(claim) is not None
+            or _TABLE_RULE.match(claim.text) is not None
         )
 
-    def stands(self, sentence: Sentence, throughout: bool) -> bool:
+    def stands(self, sentence: Sentence, *, throughout: bool) -> bool:
         """Whether verified citations carry it, and what follows its last mark.
 
         With `throughout` every part of it must be carried, also one whose own marks failed.
         """
         if not sentence.verified:
             return False
-        segments = sentence.segments
-        if not throughout:
-            segments = [segment for segment in segments if segment[1] is None]
-        return all(self._carried(sentence, words, group) for words, group in segments)
+        runs = sentence.runs if throughout else sentence.runs[-1:]
+        return all(self._carried(sentence, run) for run in runs if throughout or not run.group)
 
     def look_up(self, sentence: Sentence) -> Citation | None:
         """A verified citation of the passage that supports it best, from any source."""
         claim = sentence.claim
         if claim not in self._looked_up:
-            self._looked_up[claim] = self._look_up(claim)
+            code = _code(claim) if sentence.fenced else None
+            self._looked_up[claim] = (
+                self._checker.looked_up(1, self._wording(claim))
+                if code is None
+                else self._find(code)
+            )
         return self._looked_up[claim]
 
-    def _look_up(self, claim: str) -> Citation | None:
-        code = _FENCED.match(claim)
-        if code is None:
-            return self._checker.looked_up(1, Wording(claim))
+    def _find(self, code: str) -> Citation | None:
+        """The first source in which a block of code stands."""
         for source in range(len(self._checker.ground.sources)):
-            citation = self._checker.found(1, source, code[1])
+            citation = self._checker.found(1, source, code)
             if citation.status == "verified":
                 return citation
         return None
 
-    def _carried(self, sentence: Sentence, words: str, group: Group | None) -> bool:
-        if group and any(c.status == "verified" for c in group.citations or ()):
+    def _carried(self, sentence: Sentence, run: Run) -> bool:
+        if run.group and any(c.status == "verified" for c in run.group.citations):
             return True
-        part = Wording(words)
+        part = Wording(_meant(run.words))
         if not self._is_enough(part):
             return True
-        whole = Wording(sentence.claim)
+        whole = self._wording(sentence.claim)
         return any(score(one, sentence.verified, self._question) > 0 for one in (part, whole))
 
     def _is_enough(self, wording: Wording) -> bool:
         return len(wording.terms - talk()) >= FEWEST_TERMS or wording.figures.count > 0
 
+    def _wording(self, text: str) -> Wording:
+        if text != self._last.text:
+            self._last = Wording(text)
+        return self._last
+
 
 def _meant(text: str) -> str:
     """Text that was made inert, as it reads."""
     return text.replace("&lt;", "<").replace("&amp;", "&").strip()
+
+
+def _code(block: str) -> str:
+    """What stands between the fences."""
+    lines = block.splitlines()[1:]
+    if lines and lines[-1].strip().startswith(_FENCE):
+        lines.pop()
+    return "\n".join(lines)

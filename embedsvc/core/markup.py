@@ -35,7 +35,7 @@ _NESTED_HEAD = re.compile(rf"\[\s*(?:{_WORD}\s*)?{_NUMBER}\s*[,:]?\s*\Z", re.IGN
 _LONGEST_NESTED = 32
 _RANGE = re.compile(r"([0-9]+)\s*[–-]\s*([0-9]+)|([0-9]+)")
 
-_DOUBLE = "\"“”„‟«»「」『』＂"
+_DOUBLE = '"“”„‟«»「」『』＂'
 _SINGLE = "'‘’‚‛‹›`´"
 _QUOTES = _DOUBLE + _SINGLE
 _NEXT_QUOTE = re.compile(
@@ -529,7 +529,7 @@ class Markup:
             return at + 1
         within = ":" in raw or bool(raw and character == ":")
         fits = (
-            not (character.isspace() or character in "<>[]`\"\\!")
+            not (character.isspace() or character in '<>[]`"\\!')
             if within
             else bool(_AUTOLINK_SO_FAR.fullmatch(raw + character))
         )
@@ -595,7 +595,7 @@ class Markup:
         """A block of code, until a line that holds nothing but as many ticks."""
         end = text.find("\n", at)
         line = text[at : end if end >= 0 else len(text)]
-        self._line = (self._line + line)[: MOST_HELD]
+        self._line = (self._line + line)[:MOST_HELD]
         self._put(line if end < 0 else line + "\n", code=True)
         if end < 0:
             return len(text)

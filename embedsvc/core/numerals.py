@@ -55,7 +55,9 @@ _TENS = {
     for n, word in enumerate(words.split())
     if word != "-"
 }
-_GERMAN = re.compile(rf"(ein|{'|'.join(w for w in _UNITS if w[-1] in 'iernsfht')})und(\w+zig|dreissig)")
+_GERMAN = re.compile(
+    rf"(ein|{'|'.join(w for w in _UNITS if w[-1] in 'iernsfht')})und(\w+zig|dreissig)"
+)
 _ONES = frozenset(("one", "a", "ein", "eine", "un", "una", "une"))
 _BETWEEN = frozenset(("and", "und", "y", "et"))
 

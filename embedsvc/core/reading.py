@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from embedsvc.core.citations import Citation
 from embedsvc.core.inert import Inert
-from embedsvc.core.judging import Group, Judge, Sentence
+from embedsvc.core.judging import Group, Judge, Run, Sentence
 from embedsvc.core.markup import Marker
 from embedsvc.core.model import Chunk
 from embedsvc.core.prompting import NO_ANSWER_WORD
@@ -26,9 +26,9 @@ _MOST_BEFORE_WORD = 100
 _PARTED = re.compile(r"[.,;:!?)…]*(?:\s|\Z)")
 """What may stand where a mark was taken out, without joining what must not be joined."""
 
-_WORDS = tuple(
-    form for word in (NO_ANSWER_WORD, NO_ANSWER_WORD.lower()) for form in (word,)
-) + (NO_ANSWER_WORD.replace("_", " "),)
+_WORDS = tuple(form for word in (NO_ANSWER_WORD, NO_ANSWER_WORD.lower()) for form in (word,)) + (
+    NO_ANSWER_WORD.replace("_", " "),
+)
 
 Piece = str | Citation
 """What comes out of a Reader: text, and each citation right after the text of its marker."""
@@ -60,7 +60,7 @@ class Reader:
         self._sources = len(sources)
         self._judge = Judge(sources, question)
         texts = (text for s in sources for text in (s.text, s.title or "", s.url or ""))
-        self._inert = Inert(texts, self._is_mark)
+        self._inert = Inert(texts, self._is_mark, gaps=strict)
         self._flow = SentenceFlow()
         self._opening: str | None = ""
         self._texts: list[str] = []
@@ -173,23 +173,20 @@ class Reader:
         return self._sentence
 
     def _mark(self, marker: Marker) -> None:
-        parts = self._begun().parts
-        references = [(reference.number - 1, reference.quote) for reference in marker.references]
-        if parts and isinstance(parts[-1], Group):
-            parts[-1].references += references
-        else:
-            parts.append(Group(references))
+        run = self._begun().runs[-1]
+        run.group = run.group or Group([])
+        run.group.references += [(one.number - 1, one.quote) for one in marker.references]
 
     def _word(self, word: str) -> None:
         sentence = self._begun()
-        if not sentence.parts:
+        if not sentence.begun:
             self._begin(sentence, word)
-        elif isinstance(sentence.parts[-1], Group):
+        elif sentence.runs[-1].group:
             self._settle(sentence)
             if not self._space and word[0].isalnum():
                 self._space = " "
         text, self._space = self._space + word, ""
-        sentence.parts.append(text)
+        sentence.runs[-1].parts.append(text)
         if not sentence.held:
             self._write(text)
 
@@ -207,17 +204,18 @@ class Reader:
 
     def _settle(self, sentence: Sentence) -> None:
         """Words follow on marks: the marks are judged, or wait for a claim to judge."""
-        if not sentence.held and not self._judge.has_content(sentence.claim):
+        if not sentence.held and not self._judge.has_content(sentence):
             sentence.held = True
         if not sentence.held:
             self._judge_last(sentence)
+        sentence.runs.append(Run())
 
     def _judge_last(self, sentence: Sentence) -> None:
-        words, group = sentence.segments[-1]
-        assert group is not None
-        self._judge.check(sentence, group, words, sentence.claim or self._previous)
+        run = sentence.runs[-1]
+        assert run.group is not None
+        self._judge.check(sentence, run, self._previous)
         self._start(sentence)
-        for citation in group.citations or ():
+        for citation in run.group.citations:
             self._cite(citation, sentence)
 
     # -- ends of sentences ------------------------------------------------------------------
@@ -227,10 +225,10 @@ class Reader:
         if sentence is None:
             return
         if sentence.held:
-            for words, group in sentence.segments:
-                if group is not None:
-                    self._judge.check(sentence, group, words, sentence.claim or self._previous)
-        elif isinstance(sentence.parts[-1], Group):
+            for run in sentence.runs:
+                if run.group is not None:
+                    self._judge.check(sentence, run, self._previous)
+        elif sentence.runs[-1].group is not None:
             self._judge_last(sentence)
         if self._strict:
             self._finish_strictly(sentence)
@@ -241,7 +239,9 @@ class Reader:
     def _finish_openly(self, sentence: Sentence) -> None:
         if sentence.held:
             self._release(sentence)
-        if not self._judge.needs_source(sentence) or self._judge.stands(sentence, False):
+        if not self._judge.needs_source(sentence):
+            return
+        if self._judge.stands(sentence, throughout=False):
             return
         citation = self._judge.look_up(sentence)
         if citation is not None:
@@ -265,7 +265,7 @@ class Reader:
             self._structure.append(sentence)
             return
         citation = None
-        if not self._judge.stands(sentence, True):
+        if not self._judge.stands(sentence, throughout=True):
             needs = self._judge.needs_source(sentence)
             citation = self._judge.look_up(sentence) if needs else None
             if citation is None:
@@ -286,13 +286,14 @@ class Reader:
         sentence.held = False
         self._start(sentence)
         dropped = False
-        for words, group in sentence.runs:
+        for run in sentence.runs:
+            words = run.words
             if not skipped:
                 self._write(f" {words}" if dropped and not _PARTED.match(words) else words)
             skipped = False
-            if group is None:
+            if run.group is None:
                 break
-            cited = [c for c in group.citations or () if not self._strict or c.status == "verified"]
+            cited = [c for c in run.group.citations if not self._strict or c.status == "verified"]
             for citation in cited:
                 self._cite(citation, sentence)
             dropped = not cited

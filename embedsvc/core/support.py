@@ -129,11 +129,17 @@ class Ground:
         self.sources = sources
         self.question = Wording(question)
         self._spans: dict[int, list[Span]] = {}
+        self._made: dict[tuple[int, Span], Evidence] = {}
         self._passages: list[list[Evidence]] | None = None
         self._holding: dict[str, list[tuple[int, int]]] = {}
 
     def evidence(self, source: int, span: Span) -> Evidence:
         """A quote of a source (by position) at a place in its text, in its context."""
+        if (source, span) not in self._made:
+            self._made[source, span] = self._evidence(source, span)
+        return self._made[source, span]
+
+    def _evidence(self, source: int, span: Span) -> Evidence:
         chunk = self.sources[source]
         cut = self._sentences(source)
         inside = [i for i, (start, end) in enumerate(cut) if start < span[1] and span[0] < end]
@@ -212,13 +218,13 @@ def _figures_stand(claim: Wording, evidence: Sequence[Evidence]) -> bool:
     return wanted.stand_in(Wording("\n".join(one.sentence for one in evidence)).figures)
 
 
-def _names_stand(
-    claim: Wording, evidence: Sequence[Evidence], question: Wording
-) -> bool:
+def _names_stand(claim: Wording, evidence: Sequence[Evidence], question: Wording) -> bool:
     if not claim.names:
         return True
     known = question.words.union(*(one.words for one in evidence))
-    return all(name in known or _like_one(name, known, claim.language == "german") for name in claim.names)
+    return all(
+        name in known or _like_one(name, known, claim.language == "german") for name in claim.names
+    )
 
 
 def _like_one(name: str, known: Set[str], german: bool) -> bool:

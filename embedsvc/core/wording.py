@@ -9,7 +9,7 @@ words.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Literal
 
 from embedsvc.core.lexical import fold, terms
@@ -107,7 +107,7 @@ _BEHIND_NAME = frozenset(
     "is was has had are were will can does did ist war hat wurde es fue era tiene est a fut and "
     "und y et".split()
 )
-_OPENS = tuple(".:!?•*-#|\"“„«>(")
+_OPENS = tuple('.:!?•*-#|"“„«>(')
 
 
 Language = Literal["english", "german", "other"]
@@ -184,6 +184,7 @@ class Wording:
         return bool(_PRONOUN.search(self.text))
 
 
+@lru_cache(maxsize=10_000)
 def stem(word: str) -> str:
     """A folded word without its ending, by at most six letters; figures whole."""
     if any(map(str.isdigit, word)):
@@ -193,10 +194,8 @@ def stem(word: str) -> str:
         return word
     if word.endswith("ies"):
         word = word[:-3] + "y"
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= _FEWEST:
-            word = word[: -len(ending)]
-            break
+    ends = (e for e in _ENDINGS if word.endswith(e) and len(word) - len(e) >= _FEWEST)
+    word = word[: len(word) - len(next(ends, ""))]
     if len(word) > _FEWEST and word[-1] == word[-2]:
         word = word[:-1]
     return word[:STEM]

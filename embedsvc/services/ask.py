@@ -19,6 +19,7 @@ from embedsvc.core.model import Collection, Message, Prompt
 from embedsvc.core.preparing import check_text
 from embedsvc.core.prompting import Prompted, Room
 from embedsvc.core.reading import Reader, Unsupported
+from embedsvc.core.thinking import Spoken
 from embedsvc.errors import EmbedsvcError, InvalidInput, ProviderError
 from embedsvc.ports import ChatModel, Finish
 from embedsvc.services.answers import (
@@ -174,6 +175,7 @@ class Ask:
     ) -> AsyncGenerator[str | Citation, None]:
         """What a model writes, read and checked as it comes."""
         reader: Reader | None = None
+        spoken = Spoken()
         said = self._llms.stream(chain, speech.prompt, speech.question.options, speech.collection)
         async with aclosing(said) as deltas:
             async for delta in deltas:
@@ -181,10 +183,10 @@ class Ask:
                     speech.ended(delta)
                     break
                 reader = reader or speech.reader(strict)
-                for piece in reader.feed(delta.text):
+                for piece in reader.feed(spoken.feed(delta.text)):
                     yield speech.take(piece)
         if reader is not None:
-            for piece in reader.close():
+            for piece in [*reader.feed(spoken.close()), *reader.close()]:
                 yield speech.take(piece)
             speech.read(reader)
 

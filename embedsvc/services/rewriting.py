@@ -8,6 +8,7 @@ from embedsvc.core import prompting
 from embedsvc.core.followups import stand_alone
 from embedsvc.core.model import Collection, Message, Prompt
 from embedsvc.core.prompting import Room
+from embedsvc.core.thinking import spoken
 from embedsvc.errors import ProviderError
 from embedsvc.ports import ChatModel, Generation
 from embedsvc.services.answers import Expansion
@@ -79,7 +80,7 @@ class Rewriting:
             self.warnings.append(f"{wanted} could not be written: {error.detail}")
             return ""
         self.calls.append(ended)
-        return text.strip()[:LONGEST_QUERY]
+        return spoken(text).strip()[:LONGEST_QUERY]
 
 
 def _asking(rules: str, question: str) -> tuple[Message, Message]:

@@ -111,7 +111,9 @@ def test_a_quote_that_stands_twice_is_the_first() -> None:
 
 TEXTS = st.text(
     alphabet=st.one_of(
-        st.sampled_from(" \n\t.,;:!?…\"'“”‘’«»-–—*_aAbBßéİﬁ½①Ⅳ19東京がか\u0301\u0323\u00ad\u200bé한ไ"),
+        st.sampled_from(
+            " \n\t.,;:!?…\"'“”‘’«»-–—*_aAbBßéİﬁ½①Ⅳ19東京がか\u0301\u0323\u00ad\u200bé한ไ"
+        ),
         st.characters(exclude_categories=["Cs"]),
     ),
     max_size=60,

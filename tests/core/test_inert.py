@@ -62,7 +62,11 @@ def active(text: str) -> list[str]:
     for run in re.findall(r"(?i)(?<![^\W_])www\.\w[^\s<]*", text):
         found += [] if run.rstrip(".,;:!?'\")]}*_~`") in ALLOWED else [run]
     found += re.findall(r"&(?:#\w*|(?!amp;|lt;)(?:colon|sol|quot|gt|excl|lpar);)", text)
-    found += [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\u200c\u200d"]
+    found += [
+        c
+        for c in text
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\u200c\u200d"
+    ]
     return found
 
 
@@ -172,7 +176,9 @@ def test_a_mark_of_a_citation_comes_out_whole(text: str, references: list[tuple[
         assert marker.references == tuple(Reference(*one) for one in references)
 
 
-@pytest.mark.parametrize("text", ["[sic]", "[a1]", "`[1]`", "```\n[1]\n```", "[1 is one]", "\\[1]", "[]"])
+@pytest.mark.parametrize(
+    "text", ["[sic]", "[a1]", "`[1]`", "```\n[1]\n```", "[1 is one]", "\\[1]", "[]"]
+)
 def test_other_brackets_and_code_are_no_marks(text: str) -> None:
     assert made(text) == [text]
 
@@ -227,7 +233,18 @@ def test_ordinary_prose_flows_at_once() -> None:
 
 
 def test_what_is_held_back_is_bounded() -> None:
-    for begin in ("[", '[1 "', "![", "[a](", "<a:", "http://", "![a][", "&", "www.", "http:" + "/" * 50):
+    for begin in (
+        "[",
+        '[1 "',
+        "![",
+        "[a](",
+        "<a:",
+        "http://",
+        "![a][",
+        "&",
+        "www.",
+        "http:" + "/" * 50,
+    ):
         reading = Inert(SOURCES)
         fed = out = 0
         for _ in range(200):
@@ -286,6 +303,9 @@ def test_every_character_that_unicode_calls_hidden_is_known() -> None:
     }  # fmt: skip
     for code in range(sys.maxunicode + 1):
         character = chr(code)
-        if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and code not in visible_signs:
+        if (
+            unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
+            and code not in visible_signs
+        ):
             shown = Visible().feed(character)
             assert shown in ("", "\n") or character == "\t", hex(code)

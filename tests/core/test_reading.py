@@ -339,7 +339,9 @@ def test_strict_answers_hold_verified_citations_alone(text: str) -> None:
     assert reader.no_answer or reader.citations
 
 
-@pytest.mark.parametrize("unit", ["Word %d. ", "[1 \"x %d\"] ", "%d\n", "a %d b c, ", "| %d ", "[2] x%d. "])
+@pytest.mark.parametrize(
+    "unit", ["Word %d. ", '[1 "x %d"] ', "%d\n", "a %d b c, ", "| %d ", "[2] x%d. "]
+)
 @pytest.mark.parametrize("strict", [False, True])
 def test_steps_grow_with_the_answer_and_no_faster(unit: str, strict: bool) -> None:
     def steps(times: int) -> int:

@@ -269,6 +269,20 @@ def test_a_model_answers_with_checked_citations_and_is_counted(
     run(work())
 
 
+def test_thoughts_of_a_reasoning_model_are_no_part_of_the_answer(
+    run: Run, opened: Any, remote: Settings, llm: OpenAIChat
+) -> None:
+    llm.reply = lambda messages: f"<think>\nLet me see, 1889?\n</think>\n\n{says_where(messages)}"
+
+    async def work() -> None:
+        async with opened(of=remote) as service:
+            await service.ingest.add("c", DOCUMENTS)
+            answer = await service.ask.ask("c", Question(QUESTION))
+            assert answer.text == "The Eiffel Tower was finished in 1889. [1]"
+
+    run(work())
+
+
 def test_a_model_that_finds_nothing_says_so(
     run: Run, opened: Any, remote: Settings, llm: OpenAIChat
 ) -> None:
