@@ -10,7 +10,7 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 export HF_HUB_OFFLINE := 1
 export SCARF_NO_ANALYTICS := true
 
-.PHONY: install serve test lint bench quality bench-peers soak fuzz lock clean
+.PHONY: install serve test lint bench quality calibrations bench-peers soak fuzz lock clean
 
 install: $(STAMP)
 
@@ -52,12 +52,17 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/index_sizes.py
 	$(BIN)/python benchmarks/writes.py
 	$(BIN)/python benchmarks/answers.py
+	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/doors.py
 	$(BIN)/python benchmarks/hostile.py
 
 # Retrieval quality on whole sets against published figures: about 15 minutes on two cores.
 quality: $(STAMP)
 	$(BIN)/python benchmarks/quality.py
+
+# After a change of the examples that evidence is calibrated by, or of its features.
+calibrations: $(STAMP)
+	$(BIN)/python benchmarks/calibrations.py
 
 # The same corpus through txtai and Chroma, each in an environment of its own.
 bench-peers: $(STAMP)

@@ -274,6 +274,7 @@ def opened(settings: Settings) -> Opened:
         try:
             yield made
         finally:
+            await made.ask.aclose()
             await made.llms.aclose()
             await made.embedders.aclose()
             await made.replicas.aclose()

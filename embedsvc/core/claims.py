@@ -12,6 +12,7 @@ from embedsvc.core.wording import Wording, denies, stem
 
 MOST_WORDS_OF_HEADING = 8
 MOST_WORDS_OF_INTRODUCTION = 14
+MOST_WORDS_OF_TABLE_HEAD = 30
 
 MOST_NEW_IN_INTRODUCTION = 2
 """Content words of a line that ends with a colon, besides those of the question and of talk."""
@@ -20,25 +21,24 @@ _TALK = """
 accord accordance additional additionally answer answers available base based below brief briefly
 certain certainly clear conclude conclusion contain contains context course describe described
 detail details discuss document documents documentation explain explained excerpt fact find follow
-following follows found further furthermore give given glad good great happy hello help here hi hope
-however include includes indicate information key know let like list listed main mention mentioned
-moreover note noted option options overall overview passage passages place please point points
-problem provide provided question questions relevant respond result say says section see show shown
-sorry source sources specific specify state stated states step steps sum summarise summary summarize
-sure tell text texts thank thanks thing things understand unfortunately want welcome write wrote
-according question afraid able unable unclear unknown unsure insufficient enough yes ok okay
-antwort antworten auskunft beispiel bitte danke darum daher dokument dokumente enthalten enthält
-entnehmen folgende folgenden folgendes frage fragen gern gerne geben gegeben genannt gut hallo
-hilfe hinweis informationen kurz laut leider liste nennen punkte quelle quellen sagen sagt schritte
-steht stehen text texte tut leid weiß weiss wissen zusammenfassung zusammengefasst überblick
-dazu hierzu darüber davon daran hierfür dafür hier mir
-acuerdo base contestar contexto decir dice dicen documento documentos encontrar encuentra encuentro
-fuente fuentes gracias hola información lista lamentablemente lamento lo menciona mencionan mencionar
-pasos pregunta preguntas puedo puntos respecto respuesta responder resumen resumir saber siento
-siguiente siguientes sé texto
-bonjour contexte désolé dire dit document documents fournis information informations liste
-malheureusement mentionne mentionnent merci passage peux points question questions répondre réponse
-résumé sais savoir source sources suivant suivante suivantes suivants texte trouve trouver voici étapes
+following follows found further furthermore give given glad good great happy hello help here hi
+hope however include includes indicate information key know let like list listed main mention
+mentioned moreover note noted option options overall overview passage passages place please point
+points problem provide provided question questions relevant respond result say says section see
+show shown sorry source sources specific specify state stated states step steps sum summarise
+summary summarize sure tell text texts thank thanks thing things understand unfortunately want
+welcome write wrote according afraid able unable unclear unknown unsure insufficient enough yes ok
+okay antwort antworten auskunft beispiel bitte danke darum daher dokument dokumente enthalten
+enthält entnehmen folgende folgenden folgendes frage fragen gern gerne geben gegeben genannt gut
+hallo hilfe hinweis informationen kurz laut leider liste nennen punkte quelle quellen sagen sagt
+schritte steht stehen texte tut leid weiß weiss wissen zusammenfassung zusammengefasst überblick
+dazu hierzu darüber davon daran hierfür dafür hier mir acuerdo contestar contexto decir dice dicen
+documento documentos encontrar encuentra encuentro fuente fuentes gracias hola información lista
+lamentablemente lamento lo menciona mencionan mencionar pasos pregunta preguntas puedo puntos
+respecto respuesta responder resumen resumir saber siento siguiente siguientes sé texto bonjour
+contexte désolé dire dit fournis informations malheureusement mentionne mentionnent merci peux
+répondre réponse résumé sais savoir suivant suivante suivantes suivants trouve trouver voici
+étapes
 """
 
 _NOUN_OF_TALK = re.compile(
@@ -67,6 +67,11 @@ def is_heading(sentence: Wording) -> bool:
         return False
     few = len(text.split()) <= MOST_WORDS_OF_HEADING
     return few and not sentence.figures.numbers and not _ADDRESS.search(text)
+
+
+def is_table_head(row: Wording) -> bool:
+    """Whether the first row of a table only names its columns."""
+    return len(row.text.split()) <= MOST_WORDS_OF_TABLE_HEAD and not _ADDRESS.search(row.text)
 
 
 def is_introduction(sentence: Wording, question: Wording) -> bool:

@@ -11,24 +11,20 @@ import re
 from collections.abc import Callable, Iterable
 
 from embedsvc.core.links import Gate, addresses
-from embedsvc.core.markup import Marker, Markup, Words
+from embedsvc.core.marks import Marker
+from embedsvc.core.markup import Markup, Words
 from embedsvc.core.visible import Spelled, Visible
 
 
 class Inert:
     """Makes a text inert as it comes, in pieces of any size; marks of citations come out whole.
 
-    A mark that is not `known` is text. With `gaps`, sentences may be left out of what comes out.
-    Ordinary prose flows at once. What is held back is bounded,
+    A mark that is not `known` is text. Ordinary prose flows at once. What is held back is bounded,
     and what comes out in the end does not depend on how the text was cut.
     """
 
     def __init__(
-        self,
-        sources: Iterable[str] = (),
-        known: Callable[[Marker], bool] = lambda _: True,
-        *,
-        gaps: bool = False,
+        self, sources: Iterable[str] = (), known: Callable[[Marker], bool] = lambda _: True
     ) -> None:
         self._known = known
         allowed = addresses(sources)
@@ -36,7 +32,7 @@ class Inert:
         self._spelled = Spelled()
         self._shown = Visible()
         self._markup = Markup(allowed)
-        self._gate = Gate(allowed, labels=gaps)
+        self._gate = Gate(allowed)
 
     def feed(self, text: str) -> list[str | Marker]:
         """What can be shown now of the text so far, and marks of citations in their places."""
@@ -62,7 +58,8 @@ class Inert:
         return _without_empty(pieces)
 
 
-_PLAIN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ0-9 ,.;'\"()\n-]*")
+_PLAIN = re.compile(r"(?:[A-Za-zÀ-ÖØ-öø-ÿ0-9 ,;'\"()\n-]|\.(?=\s|\Z))*")
+"""Text that is inert as it is."""
 
 
 def inert(text: str, sources: Iterable[str] = ()) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from embedsvc.core.citations import Checker, Citation
-from embedsvc.core.claims import is_claim, is_heading, is_introduction, talk
+from embedsvc.core.claims import is_claim, is_heading, is_introduction, is_table_head, talk
 from embedsvc.core.model import Chunk
 from embedsvc.core.support import Evidence, score
 from embedsvc.core.wording import Wording
@@ -14,6 +14,7 @@ FEWEST_TERMS = 2
 """Content words of a part of a sentence that is judged by itself."""
 
 _FENCE = "```"
+_FENCE_PARTS = 3  # three ticks may come one by one
 _TABLE_RULE = re.compile(r"\|[\s|:+-]*\Z")
 
 
@@ -70,9 +71,6 @@ class Sentence:
         return bool(parts) and "".join(parts[:_FENCE_PARTS]).startswith(_FENCE)
 
 
-_FENCE_PARTS = 3  # three ticks may come one by one
-
-
 class Judge:
     """Knows the sources of an answer and its question."""
 
@@ -101,14 +99,17 @@ class Judge:
     def needs_source(self, sentence: Sentence) -> bool:
         """Whether it claims something."""
         if sentence.fenced:
-            return True
-        return not sentence.header and is_claim(self._wording(sentence.claim), self._question)
+            return bool(_code(sentence.claim).strip())
+        claim = self._wording(sentence.claim)
+        if sentence.header and is_table_head(claim):
+            return False
+        return is_claim(claim, self._question)
 
     def is_structure(self, sentence: Sentence) -> bool:
         """Whether it says nothing itself but orders what follows: a heading, the top of a table."""
         claim = self._wording(sentence.claim)
         return (
-            sentence.header
+            (sentence.header and is_table_head(claim))
             or is_heading(claim)
             or is_introduction(claim, self._question)
             or _TABLE_RULE.match(claim.text) is not None

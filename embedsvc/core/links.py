@@ -4,8 +4,7 @@ It looks at characters as they leave, so whatever was cut, joined or decoded bef
 What can act has a beginning that cannot be avoided, and each is broken or checked here:
 
 - a tag, a comment, an autolink: `<`, which stays only before white space, a digit or `=`;
-- a link or an image: `](`, `![` and, at the beginning of a line, `]:`, parted by a space (where
-  sentences may be left out, any word may come to stand there, so every `]:` is parted);
+- a link or an image: `](`, `![` and, at the beginning of a line, `]:`, parted by a space;
 - an address that programs make a link of by themselves: `://`, `www.`, `mailto:` and the like.
   It stays where it stands, letter for letter, in a source, and a space parts it from what follows;
 - an entity that came together only here: its `&` becomes `&amp;`.
@@ -65,9 +64,7 @@ class Gate:
     beginning of a tag or an entity: of ordinary prose at most some letters of a word.
     """
 
-    def __init__(
-        self, allowed: Set[str], collected: set[str] | None = None, *, labels: bool = False
-    ) -> None:
+    def __init__(self, allowed: Set[str], collected: set[str] | None = None) -> None:
         self._allowed = allowed
         self._collected = collected
         self._held = ""
@@ -77,7 +74,7 @@ class Gate:
         self._swallows = False
         self._after_address = False
         self._at_line_start = True
-        self._label = self._labels = labels
+        self._label = False
 
     def feed(self, text: str, code: bool = False) -> str:
         """What may leave now. In code a `<` is parted from what follows, not spelled."""
@@ -262,7 +259,7 @@ class Gate:
         """Note whether a line begins here, and whether one began with a bracket."""
         if text == "\n":
             if self._at_line_start:
-                self._label = self._labels
+                self._label = False
             self._at_line_start = True
         elif self._at_line_start:
             if text[0] == "[":

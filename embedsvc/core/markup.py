@@ -9,68 +9,19 @@ import re
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
+from embedsvc.core import marks
+from embedsvc.core.marks import BEHIND_QUOTE, LONGEST_HEAD, LONGEST_NESTED, QUOTES, Marker
+
 MOST_HELD = 4_000
 """Characters that are held back until a bracket closes."""
 
 MOST_NESTED = 32
 
-_LONGEST_HEAD = 64
-_MOST_RANGE = 20
-_BEHIND_QUOTE = 40
-"""Characters that may stand between the end of a quote and the bracket: `[1 "…" (p. 3)]`."""
-
-_WORD = (
-    r"(?:sources?|src|documents?|docs?|passages?|refs?|references?|citations?|quotes?|"
-    r"quellen?|dokumente?|zitate?|fuentes?|documentos?|citas?|来源|出典|資料)"
-)
-_NUMBER = r"[#№]?\s?[0-9]{1,4}"
-_LIST = rf"{_NUMBER}(?:\s*(?:[,;&–-]|and|und|y|et)\s*(?:{_WORD}\s*)?{_NUMBER})*"
-_BARE = re.compile(rf"\s*\^?(?:{_WORD}\.?:?\s*)?({_LIST})\s*", re.IGNORECASE)
-_HEAD = re.compile(
-    rf"\s*\^?(?:{_WORD}\.?:?\s*)?({_LIST})\s*[,:;.–—-]?\s*(?:{_WORD}\s*:?\s*)?", re.IGNORECASE
-)
-_HEAD_SO_FAR = re.compile(r"[\w\s^#№.,:;&–—-]*")
-_CUT_HEAD = re.compile(rf"\s*\^?(?:{_WORD}\.?:?\s*)?({_NUMBER}[\s\d,;:.&–—-]*)", re.IGNORECASE)
-_NESTED_HEAD = re.compile(rf"\[\s*(?:{_WORD}\s*)?{_NUMBER}\s*[,:]?\s*\Z", re.IGNORECASE)
-_LONGEST_NESTED = 32
-_RANGE = re.compile(r"([0-9]+)\s*[–-]\s*([0-9]+)|([0-9]+)")
-
-_DOUBLE = '"“”„‟«»「」『』＂'
-_SINGLE = "'‘’‚‛‹›`´"
-_QUOTES = _DOUBLE + _SINGLE
-_NEXT_QUOTE = re.compile(
-    rf"[{_QUOTES}]\s*[,;]\s*(?:and\s+|und\s+|y\s+|et\s+)?(?:{_WORD}\s*)?[#№]?([0-9]{{1,4}})\s*[,:]?\s*"
-    rf"[{_QUOTES}]",
-    re.IGNORECASE,
-)
-_ESCAPED = re.compile(r"\\([\"'\[\]])")
 _LAST_WORD = re.compile(r"\s+\S*\Z")
-
 _NEXT = re.compile(r"[\\!\[\]<`~\n]")
-_IN_QUOTE = re.compile(rf"[\[\]{_QUOTES}]")
+_IN_QUOTE = re.compile(rf"[\[\]{QUOTES}]")
 _IN_PARENTHESES = re.compile(r"[()<>\"'\\\n]")
 _AUTOLINK_SO_FAR = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,31})?")
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A source that a mark names by its number, and the words it quotes; "" where it has none."""
-
-    number: int
-    quote: str
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """A mark of a citation, such as `[1 "words"]` or `[2, 3]`, and how it was written."""
-
-    references: tuple[Reference, ...]
-    written: str
-
-    @property
-    def quotes(self) -> bool:
-        """Whether any of its references has words."""
-        return any(reference.quote for reference in self.references)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,17 +221,18 @@ class Markup:
         """Behind a bracket: is it the beginning of a mark?"""
         character = text[at]
         raw = "".join(self._raw)
-        if character == "]" and (match := _BARE.fullmatch(raw)):
+        if character == "]" and (marker := marks.bare(raw)):
             self._brackets.pop()
-            self._marker = Marker(_references(match[1], ""), f"[{self._raw_taken()}]")
+            self._raw_taken()
+            self._marker = marker
             self._state = self._after_marker
             return at + 1
-        if character in _QUOTES and _HEAD.fullmatch(raw):
+        if character in QUOTES and marks.is_head(raw):
             self._head, self._quote, self._inner = self._raw_taken(), character, 0
             self._state = self._quoting
             return at + 1
         blank = character == "\n" and "\n" in raw
-        if len(raw) < _LONGEST_HEAD and not blank and _HEAD_SO_FAR.fullmatch(character):
+        if len(raw) < LONGEST_HEAD and not blank and marks.may_be_head(character):
             self._raw.append(character)
             return at + 1
         self._no_mark()
@@ -307,7 +259,7 @@ class Markup:
         if character == "]" and self._quote_ends():
             self._finish_quote(self._raw_taken())
             return end + 1
-        if character not in _QUOTES or not self._nests(character):
+        if character not in QUOTES or not self._nests(character):
             self._hold(character)
         return end + 1
 
@@ -322,10 +274,9 @@ class Markup:
 
     def _nests(self, character: str) -> bool:
         """Whether a quotation mark in a quote begins another mark: then the first was none."""
-        behind = self._behind(_LONGEST_NESTED)
-        if found := _NESTED_HEAD.search(behind):
+        behind = self._behind(LONGEST_NESTED)
+        if head := marks.nested_head(behind):
             raw = self._raw_taken()
-            head = found.group()
             self._unwind_head(raw[: len(raw) - len(head)])
             self._brackets.append(_Bracket(image=False))
             self._head, self._quote, self._inner = head[1:], character, 0
@@ -344,9 +295,8 @@ class Markup:
 
     def _quote_ends(self) -> bool:
         """Whether a closing bracket here ends the mark: a quotation mark stands before it."""
-        closers = _DOUBLE if self._quote in _DOUBLE else _SINGLE
-        tail = self._behind(_BEHIND_QUOTE + 3)
-        last = max(tail.rfind(closer) for closer in closers)
+        tail = self._behind(BEHIND_QUOTE + 3)
+        last = max(tail.rfind(closer) for closer in marks.closers(self._quote))
         if last < 0 or any(character in "[]\n" for character in tail[last + 1 :]):
             return False
         if tail[:last].endswith("\\") and not tail[:last].endswith("\\\\"):
@@ -357,23 +307,13 @@ class Markup:
         return True
 
     def _finish_quote(self, raw: str) -> None:
-        closers = _DOUBLE if self._quote in _DOUBLE else _SINGLE
-        end = max(raw.rfind(closer) for closer in closers)
+        end = max(raw.rfind(closer) for closer in marks.closers(self._quote))
         self._brackets.pop()
-        self._marker = self._mark(raw[:end], f"[{self._head}{self._quote}{raw}]")
+        self._marker = marks.quoting(self._head, raw[:end], f"[{self._head}{self._quote}{raw}]")
         self._state = self._after_marker
 
-    def _mark(self, quoted: str, written: str) -> Marker:
-        match = _HEAD.fullmatch(self._head)
-        numbers = match[1] if match else self._head
-        parts = _NEXT_QUOTE.split(quoted)
-        references = list(_references(numbers, _plain(parts[0])))
-        for number, quote in zip(parts[1::2], parts[2::2], strict=True):
-            references.append(Reference(int(number), _plain(quote)))
-        return Marker(tuple(references), written)
-
     def _close_head(self) -> None:
-        if _CUT_HEAD.fullmatch("".join(self._raw)):
+        if marks.is_cut("".join(self._raw)):
             self._raw_taken()
             self._brackets.pop()
             self._state = self._text
@@ -386,7 +326,7 @@ class Markup:
         self._brackets.pop()
         whole = _LAST_WORD.sub("", raw)
         if whole != raw and whole:
-            self._put_token(self._mark(whole, ""))
+            self._put_token(marks.quoting(self._head, whole, ""))
 
     def _after_marker(self, text: str, at: int) -> int:
         """A mark that is written as a link keeps nothing of the link."""
@@ -604,24 +544,6 @@ class Markup:
         if len(stripped) >= self._ticks and not stripped.strip(self._tick):
             self._state, self._line_start = self._text, True
         return end + 1
-
-
-def _references(numbers: str, quote: str) -> tuple[Reference, ...]:
-    """The numbers of a mark; the words belong to the last."""
-    found: list[int] = []
-    for low, high, single in _RANGE.findall(numbers):
-        if single:
-            found.append(int(single))
-        elif int(low) < int(high) <= int(low) + _MOST_RANGE:
-            found.extend(range(int(low), int(high) + 1))
-        else:
-            found += [int(low), int(high)]
-    unique = list(dict.fromkeys(found))
-    return tuple(Reference(n, quote if n == unique[-1] else "") for n in unique)
-
-
-def _plain(quote: str) -> str:
-    return _ESCAPED.sub(r"\1", quote).strip()
 
 
 def _destination(raw: str) -> str | None:

@@ -24,8 +24,14 @@ _SCALES = {
     "milliard": 10**9, "milliarde": 10**9, "milliarden": 10**9, "milliards": 10**9, "mrd": 10**9,
     "bn": 10**9,
 }  # fmt: skip
-_BILLIONS = {"billion": (10**9, 10**12), "billions": (10**9,), "billones": (10**12,),
-             "billionen": (10**12,), "trillion": (10**12, 10**18), "trillions": (10**12,)}  # fmt: skip
+_BILLIONS = {
+    "billion": (10**9, 10**12),
+    "billions": (10**9,),
+    "billones": (10**12,),
+    "billionen": (10**12,),
+    "trillion": (10**12, 10**18),
+    "trillions": (10**12,),
+}
 """What the same word means in different languages."""
 
 _LISTS = (

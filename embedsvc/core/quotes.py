@@ -74,12 +74,14 @@ def locate(quote: str, text: str, prepared: Folded | None = None) -> Span | None
 
     `prepared` is `folded(text)`, for a text that is searched more than once.
     """
-    wanted = _bare(folded(quote).text)
+    whole = folded(quote).text.strip()
+    wanted = _bare(whole)
     if not wanted:
         return None
     where = _Where(text, prepared or folded(text))
+    before, _, behind = whole.partition(wanted)
     for start, end in _places(wanted, where):
-        span = where.span(start, end)
+        span = where.span(*where.widened(start, end, before, behind))
         if _says_something(wanted, text[slice(*span)]):
             return span
     return None
@@ -170,6 +172,15 @@ class _Where:
         while last < len(self.original) and unicodedata.combining(self.original[last]):
             last += 1
         return first, last
+
+    def widened(self, start: int, end: int, before: str, behind: str) -> Span:
+        """The place with those marks at its ends that the quote has too: `$5`, `13%`."""
+        text = self.folded.text
+        while before and start and text[start - 1] == before[-1] and before[-1] != " ":
+            start, before = start - 1, before[:-1]
+        while behind and text[end : end + 1] == behind[0] and behind[0] != " ":
+            end, behind = end + 1, behind[1:]
+        return start, end
 
     def occurrences(self, part: str, start: int, end: int) -> Iterator[int]:
         """Places of these whole words in order, between two places."""

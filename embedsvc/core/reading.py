@@ -1,6 +1,6 @@
 """Read what a model writes: inert text goes out, each citation is checked as it comes.
 
-    text ──▶ NO_ANSWER? ──▶ inert, marks taken out ──▶ sentences ──▶ claims judged ──▶ text, citations
+    text ──▶ NO_ANSWER? ──▶ inert, marks taken out ──▶ sentences ──▶ judged ──▶ text, citations
 
 A claim is the sentence around a mark, or the part of it between two marks. Text flows at once:
 citations keep their place whatever their check says, and what a sentence lacks is added behind it.
@@ -14,21 +14,23 @@ from dataclasses import dataclass, replace
 from embedsvc.core.citations import Citation
 from embedsvc.core.inert import Inert
 from embedsvc.core.judging import Group, Judge, Run, Sentence
-from embedsvc.core.markup import Marker
+from embedsvc.core.marks import Marker
 from embedsvc.core.model import Chunk
 from embedsvc.core.prompting import NO_ANSWER_WORD
 from embedsvc.core.sentence_flow import End, Event, SentenceFlow, Space
 
 UNVERIFIED = "[unverified]"
 
+MOST_LIKE_A_MARK = 99
+"""A number in brackets up to this looks like one of the marks that go out."""
+
 _BEFORE_WORD = re.compile(r"[\s*_`\"'“”„«‘>#\[(\\-]*")
 _MOST_BEFORE_WORD = 100
+_LABEL = re.compile(r"[ \t>*+\-0-9.)]*\[")
 _PARTED = re.compile(r"[.,;:!?)…]*(?:\s|\Z)")
 """What may stand where a mark was taken out, without joining what must not be joined."""
 
-_WORDS = tuple(form for word in (NO_ANSWER_WORD, NO_ANSWER_WORD.lower()) for form in (word,)) + (
-    NO_ANSWER_WORD.replace("_", " "),
-)
+_WORDS = (NO_ANSWER_WORD, NO_ANSWER_WORD.lower(), NO_ANSWER_WORD.replace("_", " "))
 
 Piece = str | Citation
 """What comes out of a Reader: text, and each citation right after the text of its marker."""
@@ -60,7 +62,7 @@ class Reader:
         self._sources = len(sources)
         self._judge = Judge(sources, question)
         texts = (text for s in sources for text in (s.text, s.title or "", s.url or ""))
-        self._inert = Inert(texts, self._is_mark, gaps=strict)
+        self._inert = Inert(texts, self._is_mark)
         self._flow = SentenceFlow()
         self._opening: str | None = ""
         self._texts: list[str] = []
@@ -136,7 +138,7 @@ class Reader:
         """Write a mark behind what it belongs to."""
         space = "\n" if sentence.fenced else " "
         self._write(mark if not self._last or self._last.isspace() else space + mark)
-        self._after_mark = True
+        self._after_mark = sentence.fenced  # elsewhere the gate knows of the mark
 
     def _cite(self, citation: Citation, sentence: Sentence) -> None:
         citation = replace(citation, marker=len(self.citations) + 1)
@@ -150,10 +152,14 @@ class Reader:
         self._take(self._flow.feed(tokens))
 
     def _is_mark(self, marker: Marker) -> bool:
-        """Whether it quotes or names sources: `[2019]` is text."""
-        return marker.quotes or all(
-            1 <= reference.number <= self._sources for reference in marker.references
-        )
+        """Whether it quotes or names sources: `[2019]` is text, as is `[10, 20]`.
+
+        A single small number is a mark even of a source that is not there, as it would be taken
+        for one of ours.
+        """
+        numbers = [reference.number for reference in marker.references]
+        most = max(self._sources, MOST_LIKE_A_MARK) if len(numbers) == 1 else self._sources
+        return marker.quotes or all(1 <= number <= most for number in numbers)
 
     def _take(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -245,11 +251,12 @@ class Reader:
             return
         citation = self._judge.look_up(sentence)
         if citation is not None:
-            self._cite(citation, sentence)
+            self._append(citation, sentence)
             return
         end = self._size
         shown = self._shown(sentence.start)
         self._add(UNVERIFIED, sentence)
+        self._after_mark = True
         self.unsupported.append(Unsupported(sentence.start, end, shown))
 
     def _shown(self, start: int) -> str:
@@ -278,7 +285,12 @@ class Reader:
             self._release(one)
         self._structure = []
         if citation is not None:
-            self._cite(citation, sentence)
+            self._append(citation, sentence)
+
+    def _append(self, citation: Citation, sentence: Sentence) -> None:
+        """Cite behind a complete sentence, at a place that the model did not mark."""
+        self._cite(citation, sentence)
+        self._after_mark = True
 
     def _release(self, sentence: Sentence) -> None:
         """Write a sentence that was held; in strict reading without marks that failed."""
@@ -286,8 +298,11 @@ class Reader:
         sentence.held = False
         self._start(sentence)
         dropped = False
+        label = _LABEL.match(sentence.runs[0].words + "[" * (sentence.runs[0].group is not None))
         for run in sentence.runs:
             words = run.words
+            if label and self._strict:  # it may have come to the beginning of a line
+                words = re.sub(r"(?:\A|(?<=\]))(?=:)", " ", words)
             if not skipped:
                 self._write(f" {words}" if dropped and not _PARTED.match(words) else words)
             skipped = False

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from embedsvc.core.markup import Marker
+from embedsvc.core.marks import Marker
 from embedsvc.core.sentences import sentences
 
 LONGEST = 2_000
@@ -27,6 +27,7 @@ _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _LINE_BEGINNERS = frozenset("-*•#|`")
 _LIST_NUMBER = re.compile(r"[0-9]{1,9}[.)]?")
 _TAIL = 40
+_BAR = "|"
 _FENCE = re.compile(r"(`{3,})[^`]*")
 _MOST_LINE = 120
 
@@ -94,7 +95,7 @@ class SentenceFlow:
         if token.isspace():
             self._decide(followed_by=token[0])
             self._hold(token)
-        elif token == "|" and self._row and "\n" not in self._space:
+        elif token == _BAR and self._row and "\n" not in self._space:
             self._hold(token)
         elif self._number or self._may_be_list_number(token):
             self._number += token

@@ -55,8 +55,10 @@ FEWEST_FOR_TWO = 5
 """Content words and figures of a claim that may rest on two sentences at once; a shorter one would
 only mix them up."""
 
-_NAME_ENDINGS = frozenset(("", "y", "s", "n", "an", "ans", "ian", "ians", "ish", "ese", "er", "en", "es",
-                           "e", "i", "isch", "ische", "ischen"))  # fmt: skip
+_ENDINGS_OF_NAMES = """
+y s n an ans ian ians ish ese er en es e i isch ische ischen
+"""
+_NAME_ENDINGS = frozenset({"", *_ENDINGS_OF_NAMES.split()})
 _SHORT_ENDINGS = frozenset(("", "y", "e", "a"))
 _ALIKE = 4
 _GERMAN_ALIKE = 5

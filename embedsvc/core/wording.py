@@ -17,6 +17,11 @@ from embedsvc.core.numerals import Figures, figures, is_month, is_number
 from embedsvc.core.scripts import HANGUL, UNSPACED
 from embedsvc.core.stopwords import STOP_WORDS
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 STEM = 6
 """Letters of a word that count, once its ending is off; as in lexical search."""
 
@@ -54,12 +59,13 @@ _IRREGULAR = {
     for word in words.split()
 }  # fmt: skip
 
-_NEGATIONS = frozenset(
-    "not no never none nobody nothing neither nor without cannot unable lack lacks lacked lacking "
-    "nicht kein keine keinen keinem keiner keines nie niemals niemand nichts ohne weder nein "
-    "nunca jamas ningun ninguno ninguna nadie nada tampoco "
-    "ne pas jamais aucun aucune rien sans non ni "
-    "ikke inte geen niet нет не никогда nao nem mai".split()
+_NEGATIONS = _set(
+    """
+    not no never none nobody nothing neither nor without cannot unable lack lacks lacked lacking
+    nicht kein keine keinen keinem keiner keines nie niemals niemand nichts ohne weder nein nunca
+    jamas ningun ninguno ninguna nadie nada tampoco ne pas jamais aucun aucune rien sans non ni ikke
+    inte geen niet нет не никогда nao nem mai
+    """
 )
 _SIN = re.compile(r"\b(?:el|la|los|las|que|es|una?|del|con|por|se)\b")
 _NOT_DENIED = re.compile(
@@ -81,31 +87,47 @@ _PRONOUN = re.compile(
     r"ses|leur|ce|cette|ces)\b",
     re.IGNORECASE,
 )
-_GERMAN = frozenset(
-    "der die das und ist ein eine von den dem mit wurde nicht im auf für zu hat sind wird des zur "
-    "zum am waren war es gab".split()
+_GERMAN = _set(
+    """
+    der die das und ist ein eine von den dem mit wurde nicht im auf für zu hat sind wird des zur zum
+    am waren war es gab
+    """
 )
-_ENGLISH = frozenset("the and is was of to in a are by with for has were it that an as on".split())
-_OTHERS = frozenset("el la los las que es un una del en por se de le les est une des et y".split())
-_STARTERS = frozenset(
-    "according additionally also although another based because both consequently despite during "
-    "each either every finally first firstly further furthermore hence however instead later "
-    "likewise meanwhile moreover most nevertheless next note once one only overall please second "
-    "secondly several similarly since some sometimes still such then therefore third though thus "
-    "today two unlike unless until usually various when whenever while within yes yet".split()
+_ENGLISH = _set(
+    """
+    the and is was of to in a are by with for has were it that an as on
+    """
 )
-_DETERMINERS = frozenset(
-    "der die das den dem des ein eine einen einem einer eines kein keine keinen viele mehrere alle "
-    "im am zum zur beim vom ins diese dieser dieses diesen mehr seine ihre jede jeder jedes "
-    "millionen milliarden".split()
+_OTHERS = _set(
+    """
+    el la los las que es un una del en por se de le les est une des et y
+    """
+)
+_STARTERS = _set(
+    """
+    according additionally also although another based because both consequently despite during each
+    either every finally first firstly further furthermore hence however instead later likewise
+    meanwhile moreover most nevertheless next note once one only overall please second secondly
+    several similarly since some sometimes still such then therefore third though thus today two
+    unlike unless until usually various when whenever while within yes yet
+    """
+)
+_DETERMINERS = _set(
+    """
+    der die das den dem des ein eine einen einem einer eines kein keine keinen viele mehrere alle im
+    am zum zur beim vom ins diese dieser dieses diesen mehr seine ihre jede jeder jedes millionen
+    milliarden
+    """
 )
 _COMMON_ENDINGS = (
     "tion", "tions", "ing", "ings", "ment", "ments", "ness", "ity", "ities", "ism", "ed", "ance",
     "ence", "ly", "ship", "age", "ure", "ers", "ies", "ung", "heit", "keit", "schaft",
 )  # fmt: skip
-_BEHIND_NAME = frozenset(
-    "is was has had are were will can does did ist war hat wurde es fue era tiene est a fut and "
-    "und y et".split()
+_BEHIND_NAME = _set(
+    """
+    is was has had are were will can does did ist war hat wurde es fue era tiene est a fut and und y
+    et
+    """
 )
 _OPENS = tuple('.:!?•*-#|"“„«>(')
 

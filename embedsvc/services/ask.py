@@ -69,6 +69,10 @@ class Ask:
         _check_extractive(chain, question)
         return chain
 
+    async def aclose(self) -> None:
+        """Stop what goes on in the background."""
+        await self._extractive.aclose()
+
     async def ask(self, name: str, question: Question) -> Answer:
         """The whole answer at once."""
         async with aclosing(self.stream(name, question)) as events:

@@ -110,6 +110,7 @@ class Service:
             await self.evaluate.aclose()
             await self._flush_usage()
             await self.rerank.aclose()
+            await self.ask.aclose()
             await self.llms.aclose()
             await self.embedders.aclose()
             await self.replicas.aclose()

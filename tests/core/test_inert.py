@@ -3,6 +3,7 @@
 import re
 import sys
 import unicodedata
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from embedsvc.core import links, markup
 from embedsvc.core.inert import Inert, inert
 from embedsvc.core.links import addresses
-from embedsvc.core.markup import Marker, Reference
+from embedsvc.core.marks import Marker, Reference
 from embedsvc.core.visible import Visible
 
 SOURCES = ["See https://ok.example/page and (https://ok.example/a_(b)), or www.ok.example/x."]
@@ -20,10 +21,11 @@ ALLOWED = addresses(SOURCES)
 ATOMS = st.sampled_from(
     [
         *"![]()<>:/&;#\\\"'`|*_~-=.,?@ \n\t\r0x1aé東。\u200b\u200d\u202e\ufe0f\U000e0041",
-        "http", "https", "ftp", "mailto:", "javascript:", "data:", "www.", "://", "//", "evil.example",
-        "&#104;", "&colon;", "&lt;", "&amp;", "&#x3a;", "https://ok.example/page", "?leak=1", "img src=x",
-        "](", "![", "]:", "[1", '[1 "', '"]', "[2]", "[x]: ", "\n\n", "```\n", "word", "</a>", "<!--",
-        "[a](b)", "![a](http://e.x/y)", "w", "h", "t", "tp", "<https://e.x>", "\\", "(p. 3)", "xmpp:a",
+        "http", "https", "ftp", "mailto:", "javascript:", "data:", "www.", "://", "//", "xmpp:a",
+        "&#104;", "&colon;", "&lt;", "&amp;", "&#x3a;", "https://ok.example/page", "?leak=1",
+        "](", "![", "]:", "[1", '[1 "', '"]', "[2]", "[x]: ", "\n\n", "```\n", "word", "</a>",
+        "[a](b)", "![a](http://e.x/y)", "w", "h", "t", "tp", "<https://e.x>", "\\", "(p. 3)",
+        "img src=x", "evil.example", "<!--",
     ]
 )  # fmt: skip
 TEXTS = st.lists(st.one_of(ATOMS, st.text(max_size=4)), max_size=25).map("".join)
@@ -34,7 +36,7 @@ def made(text: str, *cuts: int) -> list[str | Marker]:
     reading = Inert(SOURCES)
     places = [0, *sorted(cut for cut in cuts if 0 < cut < len(text)), len(text)]
     pieces: list[str | Marker] = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         pieces += reading.feed(text[start:end])
     joined: list[str | Marker] = []
     for piece in [*pieces, *reading.close()]:
@@ -93,7 +95,7 @@ def active(text: str) -> list[str]:
         ("[[a](b) c](d)", "a c"),
         ("[a\\](b)](http://evil.example)", "a\\] (b)"),
         ("[a](\nhttp://evil.example\n)", "a"),
-        ("<https://ok.example/page> <http://evil.example>", "https://ok.example/page [link removed]"),
+        ("<https://ok.example/page> <http://e.x>", "https://ok.example/page [link removed]"),
         ("[r]: http://evil.example 'x'\n", "[r] : [link removed] 'x'\n"),
         ("[r]:\nhttp://evil.example", "[r] :\n[link removed]"),
         ("> [r]: //evil.example", "> [r] : //evil.example"),

@@ -2,7 +2,6 @@
 
 import pytest
 
-from embedsvc.core.wording import Wording, denies, stem
 from embedsvc.core.support import supports
 
 TOWER = "The Eiffel Tower was built in 1889 by the company of Gustave Eiffel."
@@ -45,7 +44,7 @@ FINE = [
     ("Wien ist die Hauptstadt von Österreich.", "Die Hauptstadt Österreichs ist Wien.", ""),
     ("Die Stadt hat 1.000 Einwohner.", "In der Stadt leben 1000 Einwohner.", ""),
     ("Das Haus hat kein Dach.", "Das Haus hat leider kein Dach.", ""),
-    ("Es gab fünfundzwanzig Schiffe.", "Die Flotte zählte 25 Schiffe.", "Wie viele Schiffe gab es?"),
+    ("Es gab fünfundzwanzig Schiffe.", "Die Flotte zählte 25 Schiffe.", "Wie viele Schiffe?"),
     ("Die Vektoren stehen in SQL.", "Alle Vektoren stehen in SQL, der Index nicht.", ""),
     # -- Spanish
     ("La torre fue construida en 1889.", "La torre se construyó en 1889 en París.", ""),

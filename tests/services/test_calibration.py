@@ -12,7 +12,8 @@ from sqlalchemy import text
 from embedsvc.core.calibrating import Calibration
 from embedsvc.core.preparing import Draft
 from embedsvc.errors import ProviderRejected
-from embedsvc.services.calibration import Calibrations, shipped, version
+from embedsvc.services.answers import Question
+from embedsvc.services.calibration import Calibrations, beforehand, identity, shipped, version
 from embedsvc.store.calibrations import StoredCalibrations
 
 Run = Callable[[Any], Any]
@@ -167,5 +168,38 @@ def test_calibrating_is_counted_as_use_of_the_model(run: Run, opened: Any, scrip
             report = await service.embedders.meter.report(["collection"])
             texts = {row["collection"]: row["texts"] for row in report}
             assert texts["c"] > len(SHIPPED.questions)
+
+    run(work())
+
+
+def test_what_comes_with_the_package_is_what_would_be_learnt(run: Run, opened: Any) -> None:
+    """`make calibrations` makes it anew."""
+
+    async def work() -> None:
+        async with opened() as service:
+            await service.collections.put("c")
+            collection = await service.collections.get("c")
+            backend = await service.embedders.of(collection)
+            ready = beforehand()[identity(backend.space)]
+            assert await calibrated(service) is ready
+            assert await rows(service, "calibration") == []
+            learnt = await calibrations(service).learn(collection, backend)
+            assert learnt.threshold == pytest.approx(ready.threshold, abs=1e-6)
+            assert list(learnt.weights) == pytest.approx(list(ready.weights), abs=1e-4)
+
+    run(work())
+
+
+def test_the_default_model_needs_no_calibration_at_its_first_question(
+    run: Run, opened: Any, model: Any
+) -> None:
+    assert identity(model.space) in beforehand()
+
+    async def work() -> None:
+        async with opened(backend=model) as service:
+            await service.ingest.add("c", [Draft("a", text="Krill is what the blue whale eats.")])
+            answer = await service.ask.ask("c", Question("What does the blue whale eat?"))
+            assert answer.state == "answered"
+            assert await rows(service, "calibration") == []
 
     run(work())
