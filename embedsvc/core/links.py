@@ -23,6 +23,7 @@ _SCHEMES = (
     "http", "https", "ftp", "ftps", "sftp", "ssh", "ws", "wss", "file", "mailto", "xmpp",
     "javascript", "vbscript", "data", "blob", "ldap", "gopher", "telnet", "irc", "magnet",
 )  # fmt: skip
+_ACTING = ("javascript", "vbscript", "data:", "blob:", "file:")
 _BEGINNINGS = frozenset(word[:n] for word in (*_SCHEMES, "www") for n in range(1, len(word) + 1))
 _KNOWN = frozenset(_SCHEMES)
 
@@ -48,13 +49,16 @@ _CONTAINER = frozenset(" \t>*+-0123456789.)")
 
 
 def addresses(texts: Iterable[str]) -> frozenset[str]:
-    """All addresses that stand in the texts, as they stand and without marks at their ends."""
+    """All addresses that stand in the texts, as they stand and without marks at their ends.
+
+    Not those that are programs or files themselves: they never stay.
+    """
     found: set[str] = set()
     for text in texts:
         collecting = Gate(frozenset(), found)
         collecting.feed(text)
         collecting.close()
-    return frozenset(found)
+    return frozenset(one for one in found if not one.casefold().startswith(_ACTING))
 
 
 class Gate:
