@@ -248,7 +248,7 @@ class Gate:
         """Write, and part what must not touch."""
         if not text:
             return
-        if self._after_address and text[0] not in _BEHIND_ADDRESS:
+        if self._after_address and not _BEHIND_ADDRESS.issuperset(text):
             self._leave_address(text[0])
         last, first = self._tail[-1:], text[0]
         if (last, first) in (("]", "("), ("!", "[")) or (

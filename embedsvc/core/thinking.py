@@ -1,4 +1,4 @@
-"""What a reasoning model writes before its answer, between `<think>` and `</think>`, is left out."""
+"""What a reasoning model writes before its answer, in `<think>` … `</think>`, is left out."""
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
