@@ -3,12 +3,13 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import click
 
-from embedsvc.errors import InvalidInput
+from embedsvc.errors import InvalidInput, Unavailable
 from embedsvc.terminal import (
     Json,
     filter_option,
@@ -95,13 +96,16 @@ async def _last(client: Any, collection: str) -> str:
 
 async def _streamed(client: Any, collection: str, question: str, body: Json) -> Json:
     """Show the text as it comes; the whole answer."""
-    async for name, data in client.ask_stream(collection, question, **body):
-        if name == "delta":
-            click.echo(_plain(data["text"]), nl=False)
-        elif name == "done":
-            click.echo()
-            whole: Json = data
-    return whole
+    async with aclosing(client.ask_stream(collection, question, **body)) as events:
+        async for name, data in events:
+            if name == "delta":
+                click.echo(_plain(data["text"]), nl=False)
+            elif name == "done":
+                click.echo()
+                whole: Json = data
+                return whole
+    click.echo()
+    raise Unavailable("the answer broke off before its end; ask again")
 
 
 def _show_below(found: Json) -> None:

@@ -1,16 +1,22 @@
-"""Start the real server as a user does, on a free port."""
+"""Start the real server on a free port: as a user does, or quicker, in this process."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import httpx
+import uvicorn
 
+from embedsvc import home as homes
+from embedsvc.app import build_service, create_app
 from embedsvc.home import running
+from embedsvc.settings import Settings
 
 
 @contextmanager
@@ -45,3 +51,24 @@ def _address(home: Path, process: "subprocess.Popen[bytes]", log: Path, path: st
             pass
         time.sleep(0.1)
     raise AssertionError(f"the server did not answer:\n{log.read_text()[-3000:]}")
+
+
+@contextmanager
+def served_here(settings: Settings) -> Iterator[str]:
+    """The address of the application on a real socket, in a thread: nothing is loaded again.
+
+    Commands with the same home find it there.
+    """
+    application = create_app(build_service(settings), warm=False)
+    server = uvicorn.Server(uvicorn.Config(application, log_config=None, server_header=False))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = Thread(target=server.run, args=([listener],), daemon=True)
+        with homes.served(settings.home, url, alone=False):
+            thread.start()
+            try:
+                httpx.get(f"{url}/healthz", timeout=60).raise_for_status()
+                yield url
+            finally:
+                server.should_exit = True
+                thread.join(30)

@@ -22,10 +22,10 @@ from embedsvc.api.schema import (
     milliseconds,
     time_of,
 )
-from embedsvc.core.model import Message, Prompt, Speaker
+from embedsvc.core.model import AnswerState, Grounding, Message, Prompt, Speaker
 from embedsvc.errors import InvalidInput
-from embedsvc.services.answers import Grounding, State
-from embedsvc.services.records import Kept, usage_of
+from embedsvc.services.answer_records import usage_of
+from embedsvc.services.records import Kept
 from embedsvc.services.service import Service
 from embedsvc.store.answers import Conversation, Place, Record, Turn, Wanted
 
@@ -54,7 +54,7 @@ class ListedAnswerOut(Answered):
     conversation_id: str | None
     question: str
     answer: str
-    state: State
+    state: AnswerState
     model: str
     usage: AnswerUsageOut
     grounding: Grounding
@@ -95,7 +95,7 @@ class FeedbackIn(Request):
 async def list_answers(
     service: NamedDependency[Service],
     collection: InCollection = None,
-    answer_state: Annotated[State | None, QueryParameter(name="state")] = None,
+    answer_state: Annotated[AnswerState | None, QueryParameter(name="state")] = None,
     rating: Annotated[Literal[1, -1] | None, QueryParameter()] = None,
     conversation_id: Annotated[str | None, QueryParameter(max_length=64)] = None,
     limit: Limit = 100,

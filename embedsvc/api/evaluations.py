@@ -13,6 +13,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from embedsvc.api.errors import documented
 from embedsvc.api.schema import Answered, ChunkingIn, FusionIn, JsonObject, Mode, Request, time_of
+from embedsvc.core.citations import CitationStatus
+from embedsvc.core.model import Grounding
 from embedsvc.core.tokens import storable
 from embedsvc.errors import Conflict, InvalidInput
 from embedsvc.services.answer_measuring import AnswerResult
@@ -22,6 +24,7 @@ from embedsvc.services.answer_request import (
     AnswerSummary,
     GoldAnswer,
 )
+from embedsvc.services.answers import Expansion
 from embedsvc.services.charting import draw
 from embedsvc.services.evaluation import Evaluation
 from embedsvc.services.evaluation_plan import AnyResult, Subject
@@ -80,9 +83,9 @@ class ConfigIn(Request):
     per_document: Annotated[int, Meta(ge=1, le=1_000)] | None = None
     filter: JsonObject | None = None
     model: Annotated[str, Meta(min_length=1, max_length=2_000)] | None = None
-    grounding: Literal["strict", "normal"] | None = None
+    grounding: Grounding | None = None
     limit: Annotated[int, Meta(ge=1, le=50)] | None = None
-    expansion: Literal["none", "multi_query", "hyde"] | None = None
+    expansion: Expansion | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     embedding: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
@@ -224,7 +227,7 @@ class CitationFoundOut(Answered):
     """A citation of an answer and what its check found."""
 
     document_id: str | None
-    status: Literal["verified", "unsupported", "not_found"]
+    status: CitationStatus
 
 
 class AnswerShownOut(Answered):
@@ -392,9 +395,7 @@ def _request(data: EvaluationIn) -> Wanted | AnswerRequest:
     if data.answers is not None:
         return _answer_request(data, data.answers)
     if data.judgements == (data.qrels is not None):
-        raise InvalidInput(
-            'qrels: send either qrels, or "judgements": true, or answers, and one of them'
-        )
+        raise InvalidInput("qrels: send exactly one of qrels, judgements, answers")
     if data.judgements == (data.queries is not None):
         told = "the stored judgements bring their own" if data.judgements else "qrels need them"
         raise InvalidInput(f"queries: {told}")
@@ -414,7 +415,7 @@ def _request(data: EvaluationIn) -> Wanted | AnswerRequest:
 
 def _answer_request(data: EvaluationIn, answers: list[GoldAnswerIn]) -> AnswerRequest:
     if data.qrels is not None or data.judgements:
-        raise InvalidInput("answers: they exclude qrels and judgements; send one of them")
+        raise InvalidInput("answers: send exactly one of qrels, judgements, answers")
     if data.queries is None:
         raise InvalidInput("queries: answers need them")
     if data.limit is not None:

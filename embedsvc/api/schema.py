@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from embedsvc.core.citations import Citation
+from embedsvc.core.citations import Citation, CitationStatus
 from embedsvc.core.filters import parse_filter
 from embedsvc.core.fusion import Fusion
 from embedsvc.core.model import (
+    AnswerState,
     Chunk,
     Chunking,
     Document,
     FieldType,
+    Grounding,
     Message,
     Strategy,
     TooLong,
@@ -22,7 +24,7 @@ from embedsvc.core.model import (
 )
 from embedsvc.core.preparing import Draft, DraftChunk
 from embedsvc.ports import Generation
-from embedsvc.services.answers import Answer, AnswerUsage, Expansion, Grounding, Question, State
+from embedsvc.services.answers import Answer, AnswerUsage, Expansion, Question
 from embedsvc.services.collections import Described
 from embedsvc.services.explain import Explanation, Stage, stages
 from embedsvc.services.ingest import Added, Outcome
@@ -682,7 +684,7 @@ class CitationOut(Answered):
     start: int | None
     end: int | None
     quote: str
-    status: Literal["verified", "unsupported", "not_found"]
+    status: CitationStatus
 
 
 class UnsupportedOut(Answered):
@@ -714,7 +716,7 @@ class AnswerOut(Answered):
 
     id: str | None
     answer: str
-    state: State
+    state: AnswerState
     citations: list[CitationOut]
     unsupported: list[UnsupportedOut]
     sources: list[HitOut]

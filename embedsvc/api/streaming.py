@@ -15,7 +15,7 @@ from litestar import Request, Response
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from embedsvc.errors import EmbedsvcError
+from embedsvc.errors import EmbedsvcError, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +87,8 @@ async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T | No
     watching = asyncio.create_task(_gone(receive))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.cancelled():  # not by us
+            raise _stopped()
         return working.result() if working.done() else None
     finally:
         for task in (working, watching):
@@ -126,7 +128,21 @@ class _Pieces(Generic[T]):
                     await self._ready.put(piece)
         except Exception as error:  # noqa: BLE001 - whoever reads the pieces gets it
             end = error
+        except asyncio.CancelledError:
+            if _is_ended():
+                raise
+            end = _stopped()
         await self._ready.put(end)
+
+
+def _is_ended() -> bool:
+    """Whether the task that runs was cancelled, and not something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _stopped() -> Unavailable:
+    return Unavailable("the service stopped this answer; it is being shut down")
 
 
 class _ServerSent(Response[Any]):

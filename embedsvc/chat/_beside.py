@@ -6,9 +6,9 @@ stream then ends the other half, whatever that waits for.
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 
 from embedsvc.ports import Delta
 
@@ -20,7 +20,7 @@ Within = Callable[[], AbstractContextManager[object]]
 
 
 async def in_task(
-    source: Callable[[], AsyncIterator[Delta]], within: Within = nullcontext
+    source: Callable[[], AsyncGenerator[Delta, None]], within: Within = nullcontext
 ) -> AsyncGenerator[Delta, None]:
     """What `source()` gives, iterated in a task that ends with this generator.
 
@@ -31,8 +31,9 @@ async def in_task(
     async def fill() -> None:
         try:
             with within():
-                async for delta in source():
-                    await queue.put(delta)
+                async with aclosing(source()) as deltas:
+                    async for delta in deltas:
+                        await queue.put(delta)
         finally:
             with suppress(asyncio.QueueFull):  # then the reader is at the task's end before
                 queue.put_nowait(None)

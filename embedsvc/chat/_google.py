@@ -1,7 +1,7 @@
 """Google's Gemini models, through the Gemini API and through Vertex AI."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from google.genai import Client
@@ -20,8 +20,7 @@ from embedsvc.ports import Delta
 from embedsvc.settings import Settings
 from embedsvc.vendors.google import http_options, refine, translated
 
-# an empty answer is an error of ours
-logging.getLogger("langchain_google_genai.chat_models").setLevel(logging.ERROR)
+_LOGGER = "langchain_google_genai.chat_models"
 
 
 def create_from(
@@ -32,6 +31,7 @@ def create_from(
     model: Mapping[str, Any],
 ) -> RemoteModel:
     """A model at `url` from the arguments of the SDK's client and of LangChain's model."""
+    logging.getLogger(_LOGGER).setLevel(logging.ERROR)  # an empty answer is an error of ours
     provider = asked.spec.provider
     wraps = (GoogleGenerativeAIError, APIError)
     line = Line(provider, settings, url, refine=refine, wraps=wraps)
@@ -56,7 +56,7 @@ async def _streamed(
     messages: Sequence[Message],
     options: Mapping[str, Any],
     provider: str,
-) -> AsyncIterator[Delta]:
+) -> AsyncGenerator[Delta, None]:
     counted = Counted()
     async for chunk in model.astream(as_langchain(messages), **options):
         feedback = chunk.response_metadata.get("prompt_feedback") or {}

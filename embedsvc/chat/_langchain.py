@@ -1,6 +1,6 @@
 """LangChain's messages and chunks as ours."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -69,7 +69,7 @@ async def streamed(
     options: Mapping[str, Any],
     *,
     sums: bool = True,
-) -> AsyncIterator[Delta]:
+) -> AsyncGenerator[Delta, None]:
     """What a chat model writes, to be iterated within `unheard`.
 
     `sums`: its chunks count what is new in each, as they should.

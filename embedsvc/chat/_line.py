@@ -1,7 +1,7 @@
 """The connections of a streaming client: each answer can be hung up, wherever its reader is."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from embedsvc.chat._beside import Within, in_task
-from embedsvc.failures import wrong
+from embedsvc.errors import ProviderBusy, ProviderError
+from embedsvc.failures import shown, wrong
 from embedsvc.ports import Delta
 from embedsvc.settings import Settings
 from embedsvc.vendors.connection import Connection, Refine, as_they_are
@@ -43,7 +44,7 @@ class Line(Connection):
         )
 
     def streamed(
-        self, source: Callable[[], AsyncIterator[Delta]], within: Within = nullcontext
+        self, source: Callable[[], AsyncGenerator[Delta, None]], within: Within = nullcontext
     ) -> AsyncGenerator[Delta, None]:
         """What `source()` makes of an answer; when this is closed, the answer is.
 
@@ -59,12 +60,22 @@ class Line(Connection):
         _opened.get([]).append(response)
 
 
-async def _closing(source: Callable[[], AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
+def broke_off(provider: str, said: str, kind: str, secrets: Sequence[str | None]) -> ProviderError:
+    """The error that comes as a part of an answer; `kind` is the provider's word for it."""
+    why = f"{provider} broke off: {shown(said, secrets)}"
+    busy = "rate_limit" in kind or "overloaded" in kind
+    return ProviderBusy(why) if busy else ProviderError(why)
+
+
+async def _closing(
+    source: Callable[[], AsyncGenerator[Delta, None]],
+) -> AsyncGenerator[Delta, None]:
     opened: list[httpx.Response] = []
     _opened.set(opened)
     try:
-        async for delta in source():
-            yield delta
+        async with aclosing(source()) as deltas:
+            async for delta in deltas:
+                yield delta
     finally:
         for response in opened:
             await response.aclose()

@@ -1,7 +1,6 @@
 """Language models in torch: how one is loaded, and how it writes. All of it runs in one thread."""
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,8 +8,12 @@ from typing import Any, Literal
 from embedsvc.chat._beside import Put
 from embedsvc.chat._text import as_text, turns
 from embedsvc.core.model import Message, Prompt
-from embedsvc.errors import ConfigError, ProviderRejected
+from embedsvc.errors import ConfigError, InvalidInput, ProviderRejected
+from embedsvc.failures import shown
 from embedsvc.ports import Delta, Generation
+
+FAILURES = (RuntimeError, ValueError, LookupError, TypeError, MemoryError)
+"""What torch and transformers raise for what goes wrong in them."""
 
 MOST_NEW_TOKENS = 1_024
 """Of an answer where neither the request nor the model says."""
@@ -18,39 +21,49 @@ MOST_NEW_TOKENS = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """What a model is made of, and how it is to run."""
+    """What weights are made of, and how they are to run: equal ones are loaded once."""
 
-    name: str
     folder: Path
-    kind: Literal["chat", "completion"]
-    window: int
     quantisation: str | None
     device: str | None
     dtype: str | None
     threads: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How weights are used under a name; several may be of the same weights."""
+
+    name: str
+    kind: Literal["chat", "completion"]
+    window: int
+
+
 class Loaded:
     """A model in memory."""
 
-    def __init__(self, model: Any, tokenizer: Any, about: Loading) -> None:
+    def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._about = about
 
-    def write(self, prompt: Prompt, options: Generation, put: Put, gone: threading.Event) -> None:
-        """Write into `put` until the end, or until somebody is `gone`. Raises ProviderRejected."""
+    def write(
+        self,
+        prompt: Prompt,
+        options: Generation,
+        reading: Reading,
+        put: Put,
+        gone: Callable[[], bool],
+    ) -> None:
+        """Write into `put` until the end, or until the reader is `gone`.
+
+        Raises ProviderRejected, InvalidInput.
+        """
         import torch
 
-        read = self._read(prompt).to(self._model.device)
+        read = self._read(prompt, reading)
         count = int(read["input_ids"].shape[1])
-        room = self._about.window - count
-        if room < 1:
-            raise ProviderRejected(
-                f"{self._about.name}: the prompt has {count} tokens and its window "
-                f"{self._about.window}: send less"
-            )
-        most = min(room, options.max_tokens or self._usual())
+        most = min(_room(count, reading), options.max_tokens or self._usual())
+        read = read.to(self._model.device)
         streamer = _streamer(self._tokenizer, put)
         with torch.inference_mode():
             made = self._model.generate(
@@ -65,8 +78,8 @@ class Loaded:
         ended = int(made[0, -1]) in self._ends()
         put(Delta("", count, written, "stop" if ended or written < most else "length"))
 
-    def _read(self, prompt: Prompt) -> Any:
-        if self._about.kind == "completion":
+    def _read(self, prompt: Prompt, reading: Reading) -> Any:
+        if reading.kind == "completion":
             return self._tokenizer(as_text(prompt), return_tensors="pt")
         import jinja2
 
@@ -78,7 +91,8 @@ class Loaded:
                 return self._templated(_without_system(messages))
             except jinja2.TemplateError as error:
                 raise ConfigError(
-                    f"{self._about.name}: its chat template does not take these messages: {error}"
+                    f"{reading.name}: its chat template does not take these messages: "
+                    f"{shown(str(error))}"
                 ) from error
 
     def _templated(self, messages: Sequence[Message]) -> Any:
@@ -101,8 +115,14 @@ class Loaded:
         return next(iter(self._ends()), 0) if padding is None else padding
 
 
+def is_of_memory(error: Exception) -> bool:
+    """Whether the memory was too small, of the GPU or of the machine."""
+    words = ("out of memory", "allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 def load(about: Loading) -> Loaded:
-    """Read a model's files. Raises ConfigError."""
+    """Read a model's files; a build of torch may know no CUDA. Raises ConfigError."""
     import torch
     import transformers
     from safetensors import SafetensorError
@@ -119,11 +139,14 @@ def load(about: Loading) -> Loaded:
         )
         if about.quantisation is None:
             model = model.to(device)
-    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"{about.name} cannot be loaded: {error}") from error
+    except (*FAILURES, AssertionError, ImportError, OSError, SafetensorError) as error:
+        hint = "; choose a smaller model" if is_of_memory(error) else ""
+        raise ConfigError(
+            f"transformers:{about.folder.name} cannot be loaded: {shown(str(error))}{hint}"
+        ) from error
     if device == "cpu" and about.dtype is None and model.dtype == torch.float16:
         model = model.float()  # processors have no arithmetic for it
-    return Loaded(model.eval(), tokenizer, about)
+    return Loaded(model.eval(), tokenizer)
 
 
 def _placed(about: Loading, device: str) -> dict[str, Any]:
@@ -143,6 +166,18 @@ def _placed(about: Loading, device: str) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}, "dtype": computing}
 
 
+def _room(count: int, reading: Reading) -> int:
+    """The tokens that are left for an answer."""
+    if count == 0:
+        raise InvalidInput(f"{reading.name} goes on with a text, and this one is empty: send some")
+    if count >= reading.window:
+        raise ProviderRejected(
+            f"{reading.name}: the prompt has {count} tokens and its window {reading.window}: "
+            "send less"
+        )
+    return reading.window - count
+
+
 def _sampling(options: Generation) -> dict[str, Any]:
     """Greedy, unless a temperature is given: what a model's own file says would make it random."""
     if not options.temperature:
@@ -151,10 +186,10 @@ def _sampling(options: Generation) -> dict[str, Any]:
     return {"do_sample": True, "temperature": options.temperature, **top}
 
 
-def _told(gone: threading.Event, ids: Any) -> Any:
+def _told(gone: Callable[[], bool], ids: Any) -> Any:
     import torch
 
-    return torch.full((ids.shape[0],), gone.is_set(), dtype=torch.bool, device=ids.device)
+    return torch.full((ids.shape[0],), gone(), dtype=torch.bool, device=ids.device)
 
 
 def _streamer(tokenizer: Any, put: Put) -> Any:

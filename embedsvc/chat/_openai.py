@@ -6,7 +6,7 @@ OpenAI are by their names.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import httpx
@@ -14,13 +14,13 @@ import openai
 from langchain_openai import AzureChatOpenAI, AzureOpenAI, ChatOpenAI, OpenAI
 
 from embedsvc.chat._langchain import finish_of, given, streamed, unheard
-from embedsvc.chat._line import Line
+from embedsvc.chat._line import Line, broke_off
 from embedsvc.chat._named import Named, named, untaken
 from embedsvc.chat._remote import Asking, RemoteModel, taken
 from embedsvc.chat._text import as_text, messages_of
 from embedsvc.core.spec import Spec
-from embedsvc.errors import ProviderBusy, ProviderDenied, ProviderError
-from embedsvc.failures import of_status, shown
+from embedsvc.errors import ProviderDenied, ProviderError
+from embedsvc.failures import of_status
 from embedsvc.ports import Delta
 from embedsvc.providers import AZURE_VERSION, base_url, destination_of, server_key
 from embedsvc.settings import Settings
@@ -139,7 +139,7 @@ class _Told:
     async_client: Any
     model_name: str
 
-    async def completed(self, text: str, options: dict[str, Any]) -> AsyncIterator[Delta]:
+    async def completed(self, text: str, options: dict[str, Any]) -> AsyncGenerator[Delta, None]:
         """How the text goes on."""
         answer = await self.async_client.create(
             model=self.model_name, prompt=text, stream=True, **options
@@ -172,9 +172,7 @@ def _refine(error: ProviderError, status: int, body: Any) -> ProviderError:
 
 
 def _in_stream(provider: str, error: openai.APIError, secret: str | None) -> ProviderError:
-    """An error that comes as a part of an answer."""
-    code, kind = error.code, f"{error.code} {error.type}"
+    code = error.code
     if isinstance(code, int) or (isinstance(code, str) and code.isdecimal()):  # as vLLM has it
         return of_status(provider, int(code), error.message, secrets=[secret])
-    why = f"{provider} broke off: {shown(error.message, [secret])}"
-    return ProviderBusy(why) if "rate_limit" in kind or "overloaded" in kind else ProviderError(why)
+    return broke_off(provider, error.message, f"{code} {error.type}", [secret])

@@ -1,7 +1,7 @@
 """The model around a client: what all providers behind a network share.
 
 A provider's own file knows its client and how its errors read; here are the rest: errors in our
-words, stop texts, and options that a model turns out not to take.
+words, a completion model's end, and options that a model turns out not to take.
 """
 
 import re
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from embedsvc.chat._named import Named
-from embedsvc.chat._stops import Stops
-from embedsvc.chat._text import ENDS
+from embedsvc.chat._text import ends
 from embedsvc.core.model import Prompt
+from embedsvc.core.stops import Stops
 from embedsvc.errors import EmbedsvcError, ProviderRejected
 from embedsvc.failures import wrong
 from embedsvc.ports import Delta, Generation
@@ -45,7 +45,7 @@ class Asking:
     refused: frozenset[str]
 
 
-Speak = Callable[[Asking], AsyncIterator[Delta]]
+Speak = Callable[[Asking], AsyncGenerator[Delta, None]]
 """One call of a client. Counts in its deltas are of the call so far."""
 
 
@@ -57,7 +57,7 @@ class RemoteModel:
     def __init__(
         self,
         named: Named,
-        speak: Callable[[Asking], AsyncGenerator[Delta, None]],
+        speak: Speak,
         translate: Translate,
         close: Callable[[], Awaitable[None]],
         refused: frozenset[str] = frozenset(),
@@ -73,7 +73,7 @@ class RemoteModel:
     async def stream(self, prompt: Prompt, options: Generation) -> AsyncGenerator[Delta, None]:
         """One call; another one for each parameter that the model turns out not to take.
 
-        Stop texts are looked for here too. Raises ProviderError.
+        Raises ProviderError.
         """
         while True:
             asking = Asking(prompt, options, self._refused)
@@ -93,11 +93,10 @@ class RemoteModel:
         await self._close()
 
     async def _call(self, asking: Asking) -> AsyncGenerator[Delta, None]:
-        own = ENDS if self.kind == "completion" and not isinstance(asking.prompt, str) else ()
         try:
             async with (
                 aclosing(self._speak(asking)) as spoken,
-                aclosing(until(spoken, (*asking.options.stop, *own))) as deltas,
+                aclosing(until(spoken, ends(self.kind, asking.prompt))) as deltas,
             ):
                 silent = True
                 async for delta in deltas:
@@ -119,7 +118,7 @@ class RemoteModel:
         if found is None or not _NOT_TAKEN.search(error.detail):
             return False
         name = _SPELT.get(found[1].lower(), found[1].lower())
-        if name in asking.refused:
+        if name in asking.refused or not _was_sent(name, asking):
             return False
         log.info("llm_parameter_refused", model=self.name, parameter=name)
         self._refused = self._refused | {name}
@@ -136,6 +135,20 @@ def taken(asking: Asking) -> Generation:
     if "stop" in asking.refused:
         options = replace(options, stop=())
     return options
+
+
+def _was_sent(name: str, asking: Asking) -> bool:
+    """Whether the request had it: an error may speak of parameters that nobody sent."""
+    options = asking.options
+    renamed = "max_tokens" in asking.refused
+    return {
+        "temperature": options.temperature is not None,
+        "top_p": options.top_p is not None,
+        "stop": bool(options.stop),
+        "max_tokens": options.max_tokens is not None and not renamed,
+        "max_completion_tokens": options.max_tokens is not None and renamed,
+        "stream_options": True,  # whatever is asked
+    }[name]
 
 
 async def until(

@@ -21,6 +21,7 @@ class Call:
 
     def __init__(self) -> None:
         self._connection: Any = None
+        self._over = False
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -33,11 +34,15 @@ class Call:
             _calls.reset(token)
 
     def takes(self, connection: Any) -> None:
-        """The connection that the request goes through."""
+        """The connection that the request goes through. Raises when nobody waits for it."""
         self._connection = connection
+        if self._over:
+            connection.close()
+            raise ConnectionAbortedError("nobody waits for the answer any more")
 
     def hang_up(self) -> None:
-        """End the connection, and whatever waits for it."""
+        """End the connection, and whatever waits for it; one that is not there yet never is."""
+        self._over = True  # before the look at the socket: one that comes after it sees this
         found = getattr(self._connection, "sock", None)
         if found is not None:
             with suppress(OSError):  # it is closed already
@@ -49,10 +54,18 @@ def can_hang_up(client: Any) -> None:
     client._endpoint.http_session._pool_classes_by_scheme.update(http=_Pool, https=_SecurePool)
 
 
+def _taken(connection: Any) -> None:
+    if (call := _calls.get()) is not None:
+        call.takes(connection)
+
+
 class _Known:
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        _taken(self)
+
     def request(self, *args: Any, **named: Any) -> Any:
-        if (call := _calls.get()) is not None:
-            call.takes(self)
+        _taken(self)
         return super().request(*args, **named)  # type: ignore[misc]
 
 

@@ -10,6 +10,11 @@ ENDS = ("\nUser:", "\nSystem:")
 """Where a completion model goes on with a turn that is not its own."""
 
 
+def ends(kind: str, prompt: Prompt) -> tuple[str, ...]:
+    """The texts that end an answer to a prompt, other than those that are asked for."""
+    return ENDS if kind == "completion" and not isinstance(prompt, str) else ()
+
+
 def messages_of(prompt: Prompt) -> Sequence[Message]:
     """A prompt as messages: a bare text is one of the user."""
     return [Message("user", prompt)] if isinstance(prompt, str) else prompt

@@ -8,13 +8,12 @@ import httpx2  # this SDK takes no httpx
 from langchain_anthropic import ChatAnthropic
 
 from embedsvc.chat._langchain import given, streamed, unheard
-from embedsvc.chat._line import Line
+from embedsvc.chat._line import Line, broke_off
 from embedsvc.chat._named import named, untaken
 from embedsvc.chat._remote import Asking, RemoteModel, taken
 from embedsvc.chat._text import turns
 from embedsvc.core.spec import Spec
-from embedsvc.errors import ProviderBusy, ProviderError
-from embedsvc.failures import shown
+from embedsvc.errors import ProviderError
 from embedsvc.ports import Delta
 from embedsvc.providers import checked_url, destination_of, key
 from embedsvc.settings import Settings
@@ -66,6 +65,5 @@ def _url(settings: Settings) -> str:
 def _in_stream(error: anthropic.APIStatusError, secret: str) -> ProviderError:
     inner = error.body.get("error") if isinstance(error.body, dict) else None
     said = inner if isinstance(inner, dict) else {}
-    why = f"anthropic broke off: {shown(str(said.get('message') or error.message), [secret])}"
-    busy = said.get("type") in ("overloaded_error", "rate_limit_error")
-    return ProviderBusy(why) if busy else ProviderError(why)
+    words = str(said.get("message") or error.message)
+    return broke_off("anthropic", words, str(said.get("type")), [secret])

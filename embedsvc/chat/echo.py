@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from typing import Literal
 
 from embedsvc.chat._named import window_of
-from embedsvc.chat._remote import until
 from embedsvc.chat._text import messages_of
 from embedsvc.chat._windows import UNKNOWN
 from embedsvc.core.model import Prompt
@@ -50,14 +49,9 @@ class Echo:
         words = _WORD.findall(asked[-1]) if asked else []
         said = words[: options.max_tokens]
         read = sum(len(approximate_starts(message.content)) for message in messages)
-
-        async def spoken() -> AsyncGenerator[Delta, None]:
-            for word in said:
-                yield Delta(word)
-            yield Delta("", read, len(said), "stop" if said == words else "length")
-
-        async for delta in until(spoken(), tuple(options.stop)):
-            yield delta
+        for word in said:
+            yield Delta(word)
+        yield Delta("", read, len(said), "stop" if said == words else "length")
 
     async def aclose(self) -> None:
         """Nothing to let go of."""

@@ -5,7 +5,7 @@ HF_ENDPOINT_URL is the address of a dedicated endpoint, which then is asked inst
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -64,14 +64,14 @@ class _Client(AsyncInferenceClient):  # type: ignore[misc]  # the library is not
 
 
 def _completing(asked: Named, settings: Settings, url: str, secret: str) -> RemoteModel:
-    """A text generation model, through huggingface_hub: LangChain has no stream for it that ends
+    """A text generation model, through huggingface_hub.
 
-    when nobody reads it, and no counts.
+    LangChain has no stream for it that ends when nobody reads it, and no counts.
     """
     line = Line("huggingface", settings, url, secret=secret, refine=refine, wraps=(HfHubHTTPError,))
     timeout = float(settings.provider_timeout)
 
-    async def written(text: str, options: dict[str, Any]) -> AsyncIterator[Delta]:
+    async def written(text: str, options: dict[str, Any]) -> AsyncGenerator[Delta, None]:
         client = _Client(url, secret, line.http, timeout)
         try:
             tokens = 0

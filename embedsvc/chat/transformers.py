@@ -9,8 +9,8 @@
     dtype          float32, bfloat16 or float16; by default as the weights are stored
 
 Nothing is fetched from the network, only safetensors weights are read, and no code that comes with
-a model runs. One thread owns the model and writes one answer at a time; what is heavy is imported
-there, at the first use.
+a model runs. One thread owns the weights, whatever names and options use them, and writes one
+answer at a time; what is heavy is imported there, at the first use.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ import os
 import re
 import threading
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from embedsvc.chat._beside import Put, in_thread
-from embedsvc.chat._local import Loaded, Loading, load
+from embedsvc.chat._local import FAILURES, Loading, Reading, is_of_memory
 from embedsvc.chat._named import Kind, kind_of, window_of
 from embedsvc.chat._remote import until
-from embedsvc.chat._text import ENDS
+from embedsvc.chat._text import ends
+from embedsvc.chat._weights import Shelf, Weights, shelf
 from embedsvc.chat._windows import UNKNOWN
 from embedsvc.core.model import Prompt
 from embedsvc.core.spec import Spec, refuse_options
@@ -41,6 +41,7 @@ from embedsvc.errors import (
     Unavailable,
     UnknownProvider,
 )
+from embedsvc.failures import shown
 from embedsvc.ports import Delta, Generation
 from embedsvc.settings import Settings
 
@@ -77,74 +78,67 @@ def create(spec: Spec, settings: Settings) -> "LocalModel":
         _check_quantization(spec, device)
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(f"{spec} has no safetensors weights; other kinds are not read")
-    config = _json(folder / "config.json")
-    about = Loading(
-        name=f"transformers:{spec.model}",
-        folder=folder,
-        kind=_kind(spec, folder),
-        window=window_of(spec) or _window(config),
-        quantisation=quantization,
-        device=device,
-        dtype=dtype,
-        threads=settings.threads or os.cpu_count() or 1,
-    )
-    return LocalModel(about)
+    window = _window(_json(folder / "config.json"), window_of(spec))
+    reading = Reading(f"transformers:{spec.model}", _kind(spec, folder), window)
+    threads = settings.threads or os.cpu_count() or 1
+    about = Loading(folder.resolve(), quantization, device, dtype, threads)
+    return LocalModel(reading, shelf(), shelf().take(about))
 
 
 class LocalModel:
-    """One language model, loaded once, run by one thread."""
+    """One language model: weights that it may share with others, and how it uses them."""
 
     remote = False
 
-    def __init__(self, about: Loading) -> None:
-        self.name = about.name
-        self.kind = about.kind
-        self.window = about.window
-        self._about = about
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers")
-        self._loaded: Loaded | None = None
-        self._closing = threading.Event()
+    def __init__(self, reading: Reading, kept: Shelf, weights: Weights) -> None:
+        self.name = reading.name
+        self.kind = reading.kind
+        self.window = reading.window
+        self._reading = reading
+        self._shelf = kept
+        self._weights = weights
+        self._closing = False
 
     async def stream(self, prompt: Prompt, options: Generation) -> AsyncGenerator[Delta, None]:
         """Write when it is this one's turn; the thread stops at the next token after a close."""
-        own = ENDS if self.kind == "completion" and not isinstance(prompt, str) else ()
 
         def work(put: Put, gone: threading.Event) -> None:
-            if self._loaded is None:
-                self._loaded = load(self._about)
-            self._loaded.write(prompt, options, put, _either(gone, self._closing))
+            def over() -> bool:
+                return self._closing or gone.is_set()
 
+            with self._shelf.lent(self._weights, over) as loaded:
+                if loaded is not None and not over():
+                    loaded.write(prompt, options, self._reading, put, over)
+            if self._closing:
+                raise self._is_closed()
+
+        if self._closing:
+            raise self._is_closed()
         try:
             async with (
-                aclosing(in_thread(self._thread, work)) as written,
-                aclosing(until(written, (*options.stop, *own))) as deltas,
+                aclosing(in_thread(self._weights.thread, work)) as written,
+                aclosing(until(written, ends(self.kind, prompt))) as deltas,
             ):
                 async for delta in deltas:
                     yield delta
-        except RuntimeError as error:  # what torch raises, out of memory among it
-            if "after shutdown" in str(error):
-                raise Unavailable(f"{self.name} is being shut down") from error
-            raise ProviderError(f"{self.name} failed: {error}") from error
+        except FAILURES as error:
+            raise self._failed(error) from error
 
     async def aclose(self) -> None:
-        """Stop the model's thread at its next token."""
-        self._closing.set()
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
-        self._loaded = None
+        """Stop what it writes at the next token; the last user of the weights lets go of them."""
+        if not self._closing:
+            self._closing = True
+            await asyncio.to_thread(self._shelf.let_go, self._weights)
 
+    def _is_closed(self) -> Unavailable:
+        return Unavailable(f"{self.name} is being shut down")
 
-class _Either:
-    """Set when one of two events is."""
-
-    def __init__(self, one: threading.Event, other: threading.Event) -> None:
-        self._both = one, other
-
-    def is_set(self) -> bool:
-        return any(event.is_set() for event in self._both)
-
-
-def _either(one: threading.Event, other: threading.Event) -> Any:
-    return _Either(one, other)
+    def _failed(self, error: Exception) -> ProviderError:
+        if is_of_memory(error):
+            return ProviderError(
+                f"{self.name}: the memory is too small: send less, or choose a smaller model"
+            )
+        return ProviderError(f"{self.name} failed: {shown(str(error) or repr(error))}")
 
 
 def _checked(spec: Spec) -> tuple[str | None, str | None, str | None]:
@@ -186,13 +180,14 @@ def _kind(spec: Spec, folder: Path) -> Kind:
     return asked or ("chat" if templated else "completion")
 
 
-def _window(config: dict[str, Any]) -> int:
+def _window(config: dict[str, Any], asked: int | None) -> int:
+    """What is asked for, but never more than the model has room for: it would break."""
     inner = config.get("text_config")
     for found in (config, inner if isinstance(inner, dict) else {}):
         for name in _WINDOWS:
             if isinstance(value := found.get(name), int) and value > 0:
-                return value
-    return UNKNOWN
+                return min(value, asked or value)
+    return asked or UNKNOWN
 
 
 def _folder(spec: Spec, settings: Settings) -> Path:

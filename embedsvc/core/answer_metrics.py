@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from embedsvc.core.citations import without_marks
 from embedsvc.core.scripts import UNSPACED
 from embedsvc.errors import InvalidInput
 
@@ -26,7 +27,6 @@ Share = tuple[float, float]
 
 NOTHING: Share = (0.0, 0.0)
 
-_MARKERS = re.compile(r"\s*\[(?:\d+|unverified)\]")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _TOKENS = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 _ASCII = frozenset(string.punctuation)  # some of them are symbols to Unicode
@@ -72,7 +72,7 @@ class Given:
 
 def plain(answer: str) -> str:
     """The answer without the markers of its citations."""
-    return _MARKERS.sub("", answer).strip()
+    return without_marks(answer).strip()
 
 
 def tokens(text: str) -> list[str]:

@@ -1,16 +1,24 @@
 """Check a citation: do the words stand in the source, where, and do they support the claim?"""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from embedsvc.core.inert import inert
 from embedsvc.core.model import Chunk
-from embedsvc.core.quotes import Folded, folded, locate
-from embedsvc.core.support import Evidence, Ground, score
+from embedsvc.core.quotes import folded, locate
+from embedsvc.core.support import Ground, Passage, score
 from embedsvc.core.wording import Wording
 
 CitationStatus = Literal["verified", "unsupported", "not_found"]
+
+_MARKS = re.compile(r"(?<!\s)\s*\[(?:[0-9]+|unverified)\]")  # looked for once in a run of blanks
+
+
+def without_marks(text: str) -> str:
+    """A text of an answer without marks such as [1] and [unverified], and the blanks before."""
+    return _MARKS.sub("", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +54,14 @@ def check(
 
 
 class Checker:
-    """Checks citations of claims against sources, which are named by their positions."""
+    """Checks citations of claims against sources, which are named by their positions.
+
+    What takes time in proportion to the sources is done when it is made.
+    """
 
     def __init__(self, sources: Sequence[Chunk], question: str) -> None:
         self.ground = Ground(sources, question)
-        self._folded: dict[int, Folded] = {}
+        self._folded = [folded(source.text) for source in sources]
 
     def checked(
         self, marker: int, references: Sequence[tuple[int, str]], claim: Wording
@@ -84,28 +95,26 @@ class Checker:
         best = self.ground.best(claim)
         return None if best is None else cited(marker, best[1], "verified")
 
-    def evidence(self, citation: Citation) -> Evidence | None:
+    def evidence(self, citation: Citation) -> Passage | None:
         """The quote of a verified citation in its context."""
         for source, chunk in enumerate(self.ground.sources):
             if chunk is citation.chunk and citation.start is not None and citation.end is not None:
                 span = citation.start - chunk.start, citation.end - chunk.start
-                return self.ground.evidence(source, span)
+                return self.ground.passage(source, span)
         return None
 
-    def _score(self, claim: Wording, evidence: Sequence[Evidence]) -> float:
+    def _score(self, claim: Wording, evidence: Sequence[Passage]) -> float:
         return score(claim, evidence, self.ground.question)
 
-    def _quoted(self, source: int, quote: str) -> Evidence | None:
+    def _quoted(self, source: int, quote: str) -> Passage | None:
         if not quote or not 0 <= source < len(self.ground.sources):
             return None
         text = self.ground.sources[source].text
-        if source not in self._folded:
-            self._folded[source] = folded(text)
         span = locate(quote, text, self._folded[source])
-        return None if span is None else self.ground.evidence(source, span)
+        return None if span is None else self.ground.passage(source, span)
 
     def _judged(
-        self, marker: int, source: int, quote: str, evidence: Evidence | None, supported: bool
+        self, marker: int, source: int, quote: str, evidence: Passage | None, supported: bool
     ) -> Citation:
         if evidence is not None:
             return cited(marker, evidence, "verified" if supported else "unsupported")
@@ -125,12 +134,12 @@ class Checker:
         return sources[source] if 0 <= source < len(sources) else None
 
 
-def cited(marker: int, evidence: Evidence, status: CitationStatus) -> Citation:
+def cited(marker: int, evidence: Passage, status: CitationStatus) -> Citation:
     """The citation of a quote that stands in its chunk."""
     chunk = evidence.chunk
     start, end = chunk.start + evidence.start, chunk.start + evidence.end
     return Citation(marker, chunk, evidence.quote.text, start, end, status)
 
 
-def _adds(evidence: Evidence, claim: Wording) -> bool:
+def _adds(evidence: Passage, claim: Wording) -> bool:
     return not claim.terms.isdisjoint(evidence.quote.terms)

@@ -25,6 +25,7 @@ _BEGINNING = re.compile(
 _FEWEST_WORDS = 2
 _FEW_WORDS = 4
 _LONGEST = 1_000
+_MOST_TURNS = 16
 
 
 def stand_alone(question: str, history: Sequence[Message]) -> str:
@@ -34,8 +35,8 @@ def stand_alone(question: str, history: Sequence[Message]) -> str:
     and a pronoun: in a longer question a pronoun mostly refers to the question itself.
     """
     former = ""
-    for asked in [m.content for m in history if m.role == "user"]:
-        former = _after(former, asked)
+    for asked in [m.content for m in history if m.role == "user"][-_MOST_TURNS:]:
+        former = _after(former, asked[-_LONGEST:])
     return _after(former, question)
 
 

@@ -11,7 +11,7 @@ What can act has a beginning that cannot be avoided, and each is broken or check
 """
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from html.entities import html5
 
 REMOVED = "[link removed]"
@@ -26,6 +26,12 @@ _SCHEMES = (
 _ACTING = ("javascript", "vbscript", "data:", "blob:", "file:")
 _BEGINNINGS = frozenset(word[:n] for word in (*_SCHEMES, "www") for n in range(1, len(word) + 1))
 _KNOWN = frozenset(_SCHEMES)
+
+_MAY_BE_ADDRESS = re.compile(
+    rf":\\{{0,8}}/|www\\{{0,8}}\.|(?:{'|'.join(_SCHEMES)})\\{{0,8}}:", re.IGNORECASE
+)
+_LONGEST_MARKS = 16
+_MOST_TAILS = 16  # ways in which one address ends in the sources
 
 _NEXT = re.compile(r"[<&:\n]|!+|\[+|\]+|[A-Za-z]+")
 _COLON = re.compile(r"\\{0,8}:[\\/]{0,99}")
@@ -48,17 +54,50 @@ _ENTITY_BEGUN = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{0,31})?\Z")
 _CONTAINER = frozenset(" \t>*+-0123456789.)")
 
 
-def addresses(texts: Iterable[str]) -> frozenset[str]:
-    """All addresses that stand in the texts, as they stand and without marks at their ends.
+class Addresses:
+    """Addresses as they stand in texts, and without some of the marks at their ends.
 
-    Not those that are programs or files themselves: they never stay.
+    What is kept of one is at most what it takes in its text. Those that are programs or files
+    themselves are never among them.
     """
-    found: set[str] = set()
+
+    def __init__(self) -> None:
+        self._tails: dict[str, list[str]] = {}
+
+    def add(self, run: str, shortest: int) -> None:
+        """Take in an address whose first `shortest` characters are no marks at its end."""
+        if run.casefold().startswith(_ACTING):
+            return
+        bare, tail = _parted(run, shortest)
+        tails = self._tails.setdefault(bare, [])
+        tail = tail[:_LONGEST_MARKS]
+        if len(tails) < _MOST_TAILS and not any(one.startswith(tail) for one in tails):
+            tails.append(tail)
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, str) and 0 < len(address) == self.longest(address, 0)
+
+    def longest(self, run: str, shortest: int) -> int:
+        """Characters of the run that are one of them, as many marks at its end as can be; or 0."""
+        bare, tail = _parted(run, shortest)
+        tails = self._tails.get(bare)
+        return 0 if tails is None else len(bare) + max(_in_common(tail, one) for one in tails)
+
+    @property
+    def size(self) -> int:
+        """Characters that are kept."""
+        return sum(len(bare) + sum(map(len, tails)) for bare, tails in self._tails.items())
+
+
+def addresses(texts: Iterable[str]) -> Addresses:
+    """All addresses that stand in the texts; one that is too long to compare is none."""
+    found = Addresses()
+    collecting = Gate(Addresses(), found)
     for text in texts:
-        collecting = Gate(frozenset(), found)
-        collecting.feed(text)
-        collecting.close()
-    return frozenset(one for one in found if not one.casefold().startswith(_ACTING))
+        if _MAY_BE_ADDRESS.search(text):
+            for word in filter(_MAY_BE_ADDRESS.search, text.split()):
+                collecting.feed(f"{word}\n")
+    return found
 
 
 class Gate:
@@ -68,7 +107,7 @@ class Gate:
     beginning of a tag or an entity: of ordinary prose at most some letters of a word.
     """
 
-    def __init__(self, allowed: Set[str], collected: set[str] | None = None) -> None:
+    def __init__(self, allowed: Addresses, collected: Addresses | None = None) -> None:
         self._allowed = allowed
         self._collected = collected
         self._held = ""
@@ -107,7 +146,7 @@ class Gate:
 
     def _run(self, text: str, final: bool) -> None:
         self._held = ""
-        at = self._swallow(text) if self._swallows else 0
+        at = self._swallow(text, 0) if self._swallows else 0
         while at < len(text):
             begun = at
             if self._after_address:
@@ -121,9 +160,9 @@ class Gate:
                 self._held = text[begun:]
                 return
 
-    def _swallow(self, text: str) -> int:
+    def _swallow(self, text: str, at: int) -> int:
         """Pass over the rest of an address that was too long."""
-        stop = _STOP.search(text)
+        stop = _STOP.search(text, at)
         if stop is None:
             return len(text)
         self._swallows = False
@@ -224,21 +263,20 @@ class Gate:
             self._put(text[start:body])
             return body
         shortest = len(before) + body - start
-        if self._collected is not None:
-            self._collected.update(_readings(before + text[start:end], shortest))
         if too_long:
             self._put(REMOVED)
             self._swallows = True
-            return end + self._swallow(text[end:])
+            return self._swallow(text, end)
+        if self._collected is not None:
+            self._collected.add(before + text[start:end], shortest)
         return self._decide(text, start, end, before, shortest)
 
     def _decide(self, text: str, start: int, end: int, before: str, shortest: int) -> int:
-        for address in _readings(before + text[start:end], shortest):
-            if address in self._allowed:
-                kept = start + len(address) - len(before)
-                self._put(text[start:kept])
-                self._after_address = True
-                return kept
+        if length := self._allowed.longest(before + text[start:end], shortest):
+            kept = start + length - len(before)
+            self._put(text[start:kept])
+            self._after_address = True
+            return kept
         self._put(REMOVED)
         return max(start + 1, start + len(text[start:end].rstrip(_TRAILING)))
 
@@ -271,9 +309,13 @@ class Gate:
             self._at_line_start = all(character in _CONTAINER for character in text)
 
 
-def _readings(run: str, shortest: int) -> Iterable[str]:
-    """The run, and what is left of it without each of the marks at its end."""
-    yield run
-    while len(run) > shortest + 1 and run[-1] in _TRAILING:
-        run = run[:-1]
-        yield run
+def _parted(run: str, shortest: int) -> tuple[str, str]:
+    """The run without the marks at its end, and these marks."""
+    bare = max(len(run.rstrip(_TRAILING)), min(shortest + 1, len(run)))
+    return run[:bare], run[bare:]
+
+
+def _in_common(one: str, other: str) -> int:
+    """Characters with which both begin."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

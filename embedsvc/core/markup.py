@@ -6,7 +6,7 @@ inert. So a construct is held back for at most MOST_HELD characters, and never p
 """
 
 import re
-from collections.abc import Callable, Set
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from embedsvc.core import marks
@@ -15,8 +15,12 @@ from embedsvc.core.marks import BEHIND_QUOTE, LONGEST_HEAD, LONGEST_NESTED, QUOT
 MOST_HELD = 4_000
 """Characters that are held back until a bracket closes."""
 
+MOST_DROPPED = 16_000
+"""Characters that are dropped of a quote that was too long, until it closes."""
+
 MOST_NESTED = 32
 
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _LAST_WORD = re.compile(r"\s+\S*\Z")
 _NEXT = re.compile(r"[\\!\[\]<`~\n]")
 _IN_QUOTE = re.compile(rf"[\[\]{QUOTES}]")
@@ -53,7 +57,7 @@ _State = Callable[[str, int], int]
 class Markup:
     """Takes a text in pieces and gives words and marks of citations, as soon as they are sure."""
 
-    def __init__(self, addresses: Set[str]) -> None:
+    def __init__(self, addresses: Container[str]) -> None:
         self._addresses = addresses
         self._out: list[Token] = []
         self._brackets: list[_Bracket] = []
@@ -291,7 +295,34 @@ class Markup:
         self._unwind()
 
     def _give_up_quote(self) -> None:
-        self._unwind_head(self._raw_taken())
+        """Too long for a quote: the mark loses its words; behind a blank line they are text."""
+        raw = self._raw_taken()
+        if _BLANK_LINE.search(raw):
+            self._unwind_head(raw)
+            return
+        self._brackets.pop()
+        self._unwind()
+        self._put_token(marks.quoting(self._head, "", ""))
+        self._line, self._inner, self._state = raw[-BEHIND_QUOTE:], 0, self._dropping
+
+    def _dropping(self, text: str, at: int) -> int:
+        """In the words of a mark that lost them, until it closes or a blank line comes."""
+        for place in range(at, len(text)):
+            character = text[place]
+            behind, self._line = self._line, (self._line + character)[-BEHIND_QUOTE:]
+            closed = character == "]" and behind.rstrip()[-1:] in marks.closers(self._quote)
+            if closed and behind.strip():
+                self._state = self._text
+                return place + 1
+            if character == "\n" and _BLANK_LINE.search(self._line):
+                self._state, self._line_start = self._text, True
+                self._put("\n\n")
+                return place + 1
+            self._inner += 1
+            if self._inner > MOST_DROPPED:
+                self._state = self._text
+                return place + 1
+        return len(text)
 
     def _quote_ends(self) -> bool:
         """Whether a closing bracket here ends the mark: a quotation mark stands before it."""
@@ -401,8 +432,8 @@ class Markup:
             self._begin_title(character)
         if self._depth == 0:
             self._finish_parentheses(self._raw_taken())
-        else:
-            self._hold(character)
+        elif not self._hold(character):
+            self._give_up_parentheses()
         return at + 1
 
     def _begin_title(self, character: str) -> None:

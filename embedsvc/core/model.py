@@ -24,6 +24,8 @@ TooLong = Literal["truncate", "split", "error"]
 """What happens to a chunk that is longer than the model reads."""
 
 Speaker = Literal["system", "user", "assistant"]
+Grounding = Literal["strict", "normal"]
+AnswerState = Literal["answered", "no_answer"]
 
 
 @dataclass(frozen=True, slots=True)

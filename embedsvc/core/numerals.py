@@ -1,15 +1,22 @@
 """Numbers, dates and codes in a text, so that two texts can be asked whether they name the same.
 
 `1,000`, `1.000`, `1 000`, `1000` and `one thousand` are one number; `1.5 million` is `1,500,000`. A
-number that can be read in two ways has two readings, and agrees with either.
+number that can be read in two ways has two readings, and agrees with either; ordinals and "twice"
+are numbers too. Where both figures count known units, these must be the same.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from embedsvc.core.lexical import fold
+from embedsvc.core.units import unit_at
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
 
 _SPACES = " \u00a0\u202f\u2009"
 _NUMBER = re.compile(
@@ -22,8 +29,24 @@ _SCALES = {
     "million": 10**6, "millions": 10**6, "millionen": 10**6, "millon": 10**6, "millones": 10**6,
     "mio": 10**6, "mn": 10**6,
     "milliard": 10**9, "milliarde": 10**9, "milliarden": 10**9, "milliards": 10**9, "mrd": 10**9,
-    "bn": 10**9,
+    "bn": 10**9, "dozen": 12, "dutzend": 12, "docena": 12, "douzaine": 12,
 }  # fmt: skip
+_ALONE = _set(
+    """
+    hundred thousand tausend hundert mil million millon milliard milliarde billion trillion dozen
+    dutzend docena douzaine
+    """
+)
+"""Scales that are a number by themselves: "a million times"."""
+_VAGUE = _set(
+    """
+    dozens hundreds thousands millions billions trillions dutzende hunderte tausende millionen
+    docenas millones douzaines centaines milliers
+    """
+)
+_HALF_DOZEN = re.compile(
+    r"\b(?:half a|ein halbes|media|une demi) (?:dozen|dutzend|docena|douzaine)\b"
+)
 _BILLIONS = {
     "billion": (10**9, 10**12),
     "billions": (10**9,),
@@ -64,6 +87,32 @@ _TENS = {
 _GERMAN = re.compile(
     rf"(ein|{'|'.join(w for w in _UNITS if w[-1] in 'iernsfht')})und(\w+zig|dreissig)"
 )
+_ORDINAL_LISTS = (
+    (1, "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
+        "thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"),
+    (1, "erste zweite dritte vierte funfte sechste siebte achte neunte zehnte elfte zwolfte"),
+    (1, "primero segundo tercero - quinto sexto septimo octavo noveno decimo"),
+    (1, "premier deuxieme troisieme quatrieme cinquieme sixieme septieme huitieme neuvieme "
+        "dixieme"),
+)  # fmt: skip
+_ORDINALS = {
+    word: first + n
+    for first, words in _ORDINAL_LISTS
+    for n, word in enumerate(words.split())
+    if word != "-"
+} | {"thirtieth": 30, "fortieth": 40, "fiftieth": 50, "hundredth": 100, "primer": 1, "tercer": 3,
+     "premiere": 1}  # fmt: skip
+_ORDINAL_FORM = re.compile(r"(\w+?e)[nrsm]|(\w+?)(?:a|os|as)|(\w+?e)s")
+_THE = re.compile(r"(?:\b(?:the|el|la|los|las|del|al|its|their|his|her|every|this)|-)\s?\Z")
+_OFTEN = {"once": 1, "einmal": 1, "twice": 2, "thrice": 3} | {
+    f"{word}mal": n for word, n in _UNITS.items()
+}
+_ONCE = re.compile(
+    r"\s*(?:[.,;:!?)]|\Z|(?:per|every|each|daily|weekly|monthly|yearly|before|after|or|and|only|pro|"
+    r"am|im|in der)\b|an? (?:second|minute|hour|day|week|month|year)\b)"
+)
+_NOT_COUNTED = re.compile(r"\b(?:noch|auf|nicht|erst|schon|at)\s\Z")
+_ONE = re.compile(r"\b(?:one|single|una vez|une fois)\b")
 _ONES = frozenset(("one", "a", "ein", "eine", "un", "una", "une"))
 _BETWEEN = frozenset(("and", "und", "y", "et"))
 
@@ -89,6 +138,16 @@ class Number:
 
     readings: frozenset[str]
     parts: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
+    """What it may count; empty where that is no known unit."""
+
+    def is_in(self, others: "Iterable[Number]") -> bool:
+        """Whether one of the others has the same value, and no other unit."""
+        return any(
+            self.readings & (other.readings | other.parts)
+            and not (self.units and other.units and self.units.isdisjoint(other.units))
+            for other in others
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +158,31 @@ class Figures:
     months: frozenset[int]
     codes: frozenset[str]
     squashed: str
+    ranks: tuple[Number, ...] = ()
+    """Ordinals in words, and once, twice and so on."""
+    ones: tuple[Number, ...] = ()
+    """Where "one" stands, which is too often no number to be asked for."""
+
+    @property
+    def terms(self) -> frozenset[str]:
+        """Its values and codes as terms, told from words by a mark."""
+        numbers = (*self.numbers, *self.ranks)
+        return frozenset(f"#{v}" for n in numbers for v in n.readings) | frozenset(
+            f"#{code}" for code in self.codes
+        )
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.numbers) + len(self.months) + len(self.codes)
+        return len(self.numbers) + len(self.months) + len(self.codes) + len(self.ranks)
 
     def stand_in(self, other: "Figures") -> bool:
         """Whether the other text names all of these."""
-        if not (self.numbers or self.months or self.codes):
-            return True
-        known = frozenset(r for number in other.numbers for r in number.readings | number.parts)
+        others = (*other.numbers, *other.ranks, *other.ones)
+        known = frozenset(r for number in others for r in number.readings | number.parts)
         return (
-            all(number.readings & known or _parts_in(number, known) for number in self.numbers)
+            all(number.is_in(others) or _parts_in(number, known) for number in self.numbers)
+            and all(number.is_in(others) for number in self.ranks)
             and self.months <= other.months
             and all(_stands(code, other.squashed) for code in self.codes)
         )
@@ -119,7 +190,9 @@ class Figures:
 
 def is_number(word: str) -> bool:
     """Whether a folded word is a number, or multiplies one."""
-    return word in _UNITS or word in _TENS or bool(_scale_of(word) or _value(word))
+    if word in _UNITS or word in _TENS or word in _VAGUE or word in _OFTEN:
+        return True
+    return bool(_scale_of(word) or _value(word) or (word != "second" and _ordinal(word)))
 
 
 def is_month(word: str) -> bool:
@@ -130,12 +203,14 @@ def is_month(word: str) -> bool:
 def figures(text: str) -> Figures:
     """What a text names in figures or number words; the number of a list item is none."""
     text = _LIST_MARK.sub("", text)
-    bare = fold(text)
+    bare = _HALF_DOZEN.sub("six", fold(text))
     has_digits = any(map(str.isdigit, bare))
     codes = _codes(text) if has_digits else frozenset()
     numbers = [*_digits(bare)] if has_digits else []
     numbers += _spelled(bare)
-    return Figures(tuple(numbers), _months(bare), codes, _JOINTS.sub("", bare))
+    months = _months(bare) if has_digits else frozenset()
+    return Figures(tuple(numbers), months, codes, _JOINTS.sub("", bare), (*_ranks(bare),),
+                   (*_ones(bare),))  # fmt: skip
 
 
 def _parts_in(number: Number, known: frozenset[str]) -> bool:
@@ -161,13 +236,14 @@ def _digits(text: str) -> Iterator[Number]:
     for match in _NUMBER.finditer(text):
         written = match.group()
         readings = set(_readings(written))
-        scale = _scales(text[match.end() : match.end() + 16])
+        scale, end = _scales(text, match.end())
+        units = unit_at(text, match.start(), end)
         scaled = {_scaled(value, by) for value in readings for by in scale}
         parts = frozenset(part.lstrip("0") or "0" for part in re.findall(r"\d+", written))
         if scaled:
-            yield Number(frozenset(scaled))
+            yield Number(frozenset(scaled), units=units)
         else:
-            yield Number(frozenset(readings), parts if len(parts) > 1 else frozenset())
+            yield Number(frozenset(readings), parts if len(parts) > 1 else frozenset(), units)
 
 
 def _readings(written: str) -> Iterator[str]:
@@ -199,10 +275,11 @@ def _plain(number: Decimal) -> str:
     return (written.rstrip("0").rstrip(".") if "." in written else written) or "0"
 
 
-def _scales(after: str) -> tuple[int, ...]:
-    """What the next word multiplies by."""
-    match = re.match(r"[\s-]?([^\W\d_]+)", after)
-    return _scale_of(match[1]) if match else ()
+def _scales(text: str, end: int) -> tuple[tuple[int, ...], int]:
+    """What the next word multiplies by, and where the figure ends then."""
+    match = re.match(r"[\s-]?([^\W\d_]+)", text[end : end + 16])
+    scale = _scale_of(match[1]) if match and match[1] != "cents" else ()
+    return scale, end + match.end() if match and scale else end
 
 
 def _scale_of(word: str) -> tuple[int, ...]:
@@ -261,27 +338,68 @@ def _beside_number(text: str, start: int, end: int) -> bool:
 
 def _spelled(text: str) -> Iterator[Number]:
     """Numbers in words, from two on; "one" is too often no number."""
-    total, current, open_ = 0, 0, False
+    total, current, start, end = 0, 0, -1, 0
     for match in _WORD.finditer(text):
         word = match.group()
-        value = _value(word)
-        scale = _scale_of(word)
+        value, scale = _value(word), _scale_of(word)
+        open_ = start >= 0
+        if open_ and word in _ONES and current >= 20 and current % 10 == 0 and word in _LAST_ONES:
+            value = 1
         if value:
             if open_ and current and (value >= 10 or current % 10):
-                yield from _made(total + current)
-                total, current = 0, 0
-            current, open_ = current + value, True
-        elif scale and (open_ or word in ("hundred", "thousand", "tausend", "hundert", "mil")):
-            if scale[0] == 100:
-                current = (current or 1) * 100
+                yield from _made(total + current, text, start, end)
+                total, current, start = 0, 0, match.start()
+            start = start if start >= 0 else match.start()
+            current, end = current + value, match.end()
+        elif scale and (open_ or word in _ALONE):
+            if _after_digits(text, match.start()):
+                total, current, start = 0, 0, -1
+                continue
+            start, end = (start if open_ else match.start()), match.end()
+            if scale[0] <= 100:
+                current = (current or 1) * scale[0]
             else:
                 total, current = total + (current or 1) * scale[0], 0
-            open_ = not _after_digits(text, match.start())
+        elif word in _VAGUE and not _after_digits(text, match.start()):
+            yield Number(frozenset({word}))
         elif word not in _BETWEEN and word not in _ONES:
-            yield from _made(total + current) if open_ else ()
-            total, current, open_ = 0, 0, False
-    if open_:
-        yield from _made(total + current)
+            yield from _made(total + current, text, start, end) if open_ else ()
+            total, current, start = 0, 0, -1
+    if start >= 0:
+        yield from _made(total + current, text, start, end)
+
+
+_LAST_ONES = frozenset(("one", "un"))
+
+
+def _ranks(text: str) -> Iterator[Number]:
+    """Ordinals in words, and how often something is."""
+    for match in _WORD.finditer(text):
+        word, start, end = match.group(), match.start(), match.end()
+        before = text[max(0, start - 8) : start]
+        value = _ordinal(word)
+        if value and (word == "first" and (text[end : end + 1] in {",", ":"} or before == "at ")):
+            continue
+        if value and (word not in ("second", "segundo") or _THE.search(before)):
+            yield Number(frozenset({str(value)}), units=unit_at(text, start, end))
+        often = _OFTEN.get(word, 0)
+        if often > 1 or (often and _ONCE.match(text, end) and not _NOT_COUNTED.search(before)):
+            yield Number(frozenset({str(often)}), units=frozenset({"times"}))
+
+
+def _ordinal(word: str) -> int:
+    if word in _ORDINALS:
+        return _ORDINALS[word]
+    form = _ORDINAL_FORM.fullmatch(word)
+    if not form:
+        return 0
+    base = form[1] or form[2] or form[3]
+    return _ORDINALS.get(base, 0) or (_ORDINALS.get(base + "o", 0) if form[2] else 0)
+
+
+def _ones(text: str) -> Iterator[Number]:
+    for match in _ONE.finditer(text):
+        yield Number(frozenset({"1"}), units=unit_at(text, match.start(), match.end()))
 
 
 def _after_digits(text: str, start: int) -> bool:
@@ -296,6 +414,6 @@ def _value(word: str) -> int:
     return (_UNITS.get(match[1], 1) + _TENS.get(match[2], 0)) if match else 0
 
 
-def _made(value: int) -> Iterator[Number]:
+def _made(value: int, text: str, start: int, end: int) -> Iterator[Number]:
     if value > 1:
-        yield Number(frozenset({str(value)}))
+        yield Number(frozenset({str(value)}), units=unit_at(text, start, end))

@@ -5,10 +5,10 @@ document can close its own tag or open another. The text between is not changed:
 with it letter by letter.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from embedsvc.core.citations import without_marks
 from embedsvc.core.model import Chunk, Message
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.errors import InvalidInput
@@ -46,7 +46,7 @@ RESERVED = 1_024
 SLACK = 0.9
 """Of the window that is used: tokens are estimated."""
 
-_MARKERS = re.compile(r"\s*\[(?:\d+|unverified)\]")
+_LONGEST_TOKEN = 16  # characters: white space counts too, where there is much of it
 _PER_MESSAGE = 8  # tokens around the text of a message, in the formats of most models
 
 
@@ -67,7 +67,12 @@ class Room:
 
     @classmethod
     def of(cls, window: int, most_answer: int | None) -> "Room":
-        """What a window leaves beside the answer."""
+        """What a window leaves beside the answer. Raises InvalidInput where that is nothing."""
+        if most_answer is not None and most_answer > window // 2:
+            raise InvalidInput(
+                f"max_tokens: {most_answer}; the model's window of {window} tokens must hold the "
+                f"sources too: use at most {window // 2}"
+            )
         answer = min(RESERVED, window // 4) if most_answer is None else most_answer
         return cls(int(window * SLACK) - answer)
 
@@ -120,7 +125,7 @@ def newest(history: Sequence[Message], most_tokens: int) -> tuple[list[Message],
     """The last messages that fit, without marks of citations, and how many are left out."""
     kept: list[Message] = []
     for message in reversed(history):
-        plain = Message(message.role, _MARKERS.sub("", message.content))
+        plain = Message(message.role, without_marks(message.content))
         most_tokens -= tokens_of(plain.content)
         if most_tokens < 0:
             break
@@ -130,7 +135,7 @@ def newest(history: Sequence[Message], most_tokens: int) -> tuple[list[Message],
 
 def tokens_of(text: str) -> int:
     """Tokens of a message, estimated as most vocabularies would count them."""
-    return len(approximate_starts(text)) + _PER_MESSAGE
+    return max(len(approximate_starts(text)), len(text) // _LONGEST_TOKEN) + _PER_MESSAGE
 
 
 def _asking(question: str, sources: Sequence[Chunk], fence: str) -> str:

@@ -43,6 +43,7 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_])[-‐‑](?:[ \t]*\r?\n[ \t]*)?(?=[^\W\d_])"
 
 _GAP = re.compile(r"[\[(]?(?:\.{3,}|\. \. \.)[\])]?")
 _WORD = re.compile(r"[^\W_]+")
+_PLAIN_OR_ONE = re.compile(r"([A-Za-z0-9]+)|.", re.DOTALL)
 _JOINED = re.compile(f"[{UNSPACED}{HANGUL}]")
 
 
@@ -60,13 +61,14 @@ def folded(text: str) -> Folded:
     kept: list[tuple[str, int]] = []
     for place, (character, origin) in enumerate(spelled):
         if character in _LOOSE:
-            before = spelled[place - 1][0] if place else " "
-            after = spelled[place + 1][0] if place + 1 < len(spelled) else " "
+            before = spelled[place - 1][0][-1] if place else " "
+            after = spelled[place + 1][0][0] if place + 1 < len(spelled) else " "
             if not (_wordlike(before) and _wordlike(after)):
                 continue
             character = "'" if character in _APOSTROPHES else character
         _append(kept, character, origin)
-    return Folded("".join(c for c, _ in kept), [origin for _, origin in kept])
+    origins = [place for part, first in kept for place in range(first, first + len(part))]
+    return Folded("".join(part for part, _ in kept), origins)
 
 
 def locate(quote: str, text: str, prepared: Folded | None = None) -> Span | None:
@@ -91,10 +93,17 @@ def locate(quote: str, text: str, prepared: Folded | None = None) -> Span | None
 
 
 def _spelled(text: str) -> Iterator[tuple[str, int]]:
-    """Each character as it is compared, with its place; those that nobody sees left out."""
+    """What is compared, with its place: plain letters together, other characters one by one.
+
+    Those that nobody sees are left out.
+    """
     hyphens = {place for match in _HYPHEN.finditer(text) for place in range(*match.span())}
-    for place, original in enumerate(text):
+    for match in _PLAIN_OR_ONE.finditer(text):
+        place, original = match.start(), match.group()
         if place in hyphens:
+            continue
+        if match[1]:
+            yield original.lower(), place
             continue
         if original.isascii():
             yield (" " if original.isspace() else original.lower()), place
@@ -118,7 +127,7 @@ def _ordered(spelled: list[tuple[str, int]]) -> list[tuple[str, int]]:
     start = 0
     while start < len(spelled):
         end = start
-        while end < len(spelled) and unicodedata.combining(spelled[end][0]):
+        while end < len(spelled) and _combining(spelled[end][0]):
             end += 1
         if end - start > 1:
             spelled[start:end] = sorted(
@@ -129,7 +138,10 @@ def _ordered(spelled: list[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def _append(kept: list[tuple[str, int]], character: str, origin: int) -> None:
-    """Add a character; white space comes once, and not beside dashes or before closing marks."""
+    """Add a character or plain letters.
+
+    White space comes once, and not beside dashes or before closing marks.
+    """
     last = kept[-1][0] if kept else " "
     if character == " " and last in " -":
         return
@@ -139,6 +151,10 @@ def _append(kept: list[tuple[str, int]], character: str, origin: int) -> None:
     if character == "-" and last == "-":
         return
     kept.append((character, origin))
+
+
+def _combining(part: str) -> int:
+    return 0 if part.isascii() else unicodedata.combining(part)
 
 
 def _wordlike(character: str) -> bool:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from embedsvc.core.answer_judging import Group, Judge, Run, Sentence
 from embedsvc.core.citations import Citation
 from embedsvc.core.inert import Inert
-from embedsvc.core.judging import Group, Judge, Run, Sentence
 from embedsvc.core.marks import Marker
 from embedsvc.core.model import Chunk
 from embedsvc.core.prompting import NO_ANSWER_WORD
@@ -24,11 +24,16 @@ UNVERIFIED = "[unverified]"
 MOST_LIKE_A_MARK = 99
 """A number in brackets up to this looks like one of the marks that go out."""
 
+LONGEST_QUOTE = 1_000
+"""Characters of a quote; a longer one is none, and its mark names the source alone."""
+
 _BEFORE_WORD = re.compile(r"[\s*_`\"'“”„«‘>#\[(\\-]*")
 _MOST_BEFORE_WORD = 100
 _LABEL = re.compile(r"[ \t>*+\-0-9.)]*\[")
 _PARTED = re.compile(r"[.,;:!?)…]*(?:\s|\Z)")
 """What may stand where a mark was taken out, without joining what must not be joined."""
+
+_BAR = "|"
 
 _WORDS = (NO_ANSWER_WORD, NO_ANSWER_WORD.lower(), NO_ANSWER_WORD.replace("_", " "))
 
@@ -38,7 +43,13 @@ Piece = str | Citation
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A claim without a verified citation: `answer[start:end] == text`."""
+    """A sentence that is not verified: `answer[start:end] == text`, ` [unverified]` behind it.
+
+    Listed is, once, a sentence with a claim or with marks of which a part has no verified citation
+    of its own, unless one passage that supports all of it was found and cited behind it. That can
+    make good a mark that failed, not one of several parts of a sentence whose marks failed.
+    "Yes." and "No." are always listed: no words of a source can show them.
+    """
 
     start: int
     end: int
@@ -51,6 +62,8 @@ class Reader:
     `text` is all text that went out, and `citations[k - 1].marker == k`. `unsupported` are the
     claims that no source supports; in strict reading they are not there but counted in `removed`.
     `no_answer`: the model declined, or nothing of what it said is left.
+
+    To make one takes time in proportion to the sources; to feed it, to what it is fed.
     """
 
     def __init__(self, sources: Sequence[Chunk], question: str, *, strict: bool) -> None:
@@ -76,6 +89,7 @@ class Reader:
         self._in_table = False
         self._structure: list[Sentence] = []
         self._gap = ""
+        self._row_open = False
 
     @property
     def text(self) -> str:
@@ -94,8 +108,8 @@ class Reader:
         if not self.no_answer and not _declines(rest, ended=True):
             self._read([*self._inert.feed(rest), *self._inert.close()])
             self._take(self._flow.close())
-            if self._last and self._space.strip() and not self._gap:
-                self._write(self._space)  # the bar of the last row of a table
+            self._end_row()
+            self.removed += sum(map(self._judge.is_verdict, self._structure))
         self.no_answer = self.no_answer or not self._texts
         return self._taken()
 
@@ -181,7 +195,10 @@ class Reader:
     def _mark(self, marker: Marker) -> None:
         run = self._begun().runs[-1]
         run.group = run.group or Group([])
-        run.group.references += [(one.number - 1, one.quote) for one in marker.references]
+        run.group.references += [
+            (one.number - 1, one.quote if len(one.quote) <= LONGEST_QUOTE else "")
+            for one in marker.references
+        ]
 
     def _word(self, word: str) -> None:
         sentence = self._begun()
@@ -245,11 +262,15 @@ class Reader:
     def _finish_openly(self, sentence: Sentence) -> None:
         if sentence.held:
             self._release(sentence)
-        if not self._judge.needs_source(sentence):
+        failed = sentence.cites and not sentence.verified and sentence.claim != ""
+        if not failed and not self._judge.needs_source(sentence):
             return
-        if self._judge.stands(sentence, throughout=False):
+        verdict = self._judge.is_verdict(sentence)
+        if not verdict and self._judge.stands(sentence, throughout=True):
             return
-        citation = self._judge.look_up(sentence)
+        citation = None
+        if not verdict and not self._failed_in_part(sentence):
+            citation = self._judge.look_up(sentence)
         if citation is not None:
             self._append(citation, sentence)
             return
@@ -258,6 +279,12 @@ class Reader:
         self._add(UNVERIFIED, sentence)
         self._after_mark = True
         self.unsupported.append(Unsupported(sentence.start, end, shown))
+
+    def _failed_in_part(self, sentence: Sentence) -> bool:
+        return sentence.cites_by_parts and any(
+            run.group and all(c.status != "verified" for c in run.group.citations)
+            for run in sentence.runs
+        )
 
     def _shown(self, start: int) -> str:
         """What went out from there on."""
@@ -268,24 +295,57 @@ class Reader:
         return "".join(self._texts[back:])[start - size :]
 
     def _finish_strictly(self, sentence: Sentence) -> None:
-        if self._judge.is_structure(sentence):
+        if self._judge.is_table_rule(sentence) and not any(map(_is_row, self._structure)):
+            self._gap = self._parting(sentence.lead)
+            return  # the head above was removed
+        verdict = self._judge.is_verdict(sentence)
+        if self._judge.is_structure(sentence) or (verdict and not self._texts):
             self._structure.append(sentence)
             return
         citation = None
-        if not self._judge.stands(sentence, throughout=True):
+        if not verdict and not self._judge.stands(sentence, throughout=True):
             needs = self._judge.needs_source(sentence)
             citation = self._judge.look_up(sentence) if needs else None
             if citation is None:
                 self.removed += bool(sentence.claim)
                 self._gap = max(self._gap, sentence.lead, " ", key=_strength)
                 return
-        for one in [*self._structure, sentence]:
-            one.lead = max(self._gap, one.lead, key=_strength)
+        leading = self._structure if _is_row(sentence) else self._without_rows()
+        for one in [*leading, sentence]:
+            one.lead = self._parting(one.lead)
             self._gap = ""
             self._release(one)
         self._structure = []
         if citation is not None:
             self._append(citation, sentence)
+
+    def _without_rows(self) -> list[Sentence]:
+        """What leads to a sentence that is no row: the head of a table without rows is removed."""
+        for row in filter(_is_row, self._structure):
+            self._gap = max(self._gap, row.lead, key=_strength)
+        return [one for one in self._structure if not _is_row(one)]
+
+    def _parting(self, lead: str) -> str:
+        """What parts a sentence from the one that went out before, which need not be its own.
+
+        The bar that ends a row stands in it exactly if a row went out.
+        """
+        wide = max(self._gap, lead, key=_strength)
+        if not self._strict or (_BAR in wide) == self._row_open:
+            return wide
+        if not self._row_open:
+            return wide.replace(_BAR, "").lstrip(" ") or " "
+        return f" {_BAR}{wide}" if _BAR in self._gap + lead else wide
+
+    def _end_row(self) -> None:
+        """The bar of the last row of a table, also if other rows behind it were removed."""
+        leads = [self._gap, *(one.lead for one in self._structure), self._space]
+        if not self._strict or (not self._gap and not self._structure):
+            rest = self._space
+        else:
+            rest = f" {_BAR}" if self._row_open and _BAR in "".join(leads) else ""
+        if self._last and rest.strip():
+            self._write(rest)
 
     def _append(self, citation: Citation, sentence: Sentence) -> None:
         """Cite behind a complete sentence, at a place that the model did not mark."""
@@ -294,6 +354,7 @@ class Reader:
 
     def _release(self, sentence: Sentence) -> None:
         """Write a sentence that was held; in strict reading without marks that failed."""
+        self._row_open = _is_row(sentence)
         skipped = sentence.start >= 0  # its words before the first mark went out
         sentence.held = False
         self._start(sentence)
@@ -312,6 +373,10 @@ class Reader:
             for citation in cited:
                 self._cite(citation, sentence)
             dropped = not cited
+
+
+def _is_row(sentence: Sentence) -> bool:
+    return sentence.runs[0].words.startswith(_BAR)
 
 
 def _strength(space: str) -> tuple[int, int]:

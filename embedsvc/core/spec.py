@@ -1,5 +1,6 @@
 """How a model is named: `provider:model?option=value&…`, such as `local:all-MiniLM-L6-v2`."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, urlencode
@@ -30,7 +31,9 @@ class Spec:
 def parse_spec(text: str, dimensions: int | None = None) -> Spec:
     """Read a spec. Raises InvalidInput naming what is wrong with it."""
     if len(text) > LONGEST:
-        raise InvalidInput(f"embedding: {len(text)} characters; a spec has at most {LONGEST}")
+        raise InvalidInput(f"{text[:40]!r}…: {len(text)} characters; a spec has at most {LONGEST}")
+    if any(unicodedata.category(letter) == "Cc" for letter in text):
+        raise InvalidInput(f"{text!r}: a spec has no line breaks and no control characters")
     name, _, query = text.partition("?")
     provider, _, model = name.partition(":")
     try:

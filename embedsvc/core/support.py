@@ -19,16 +19,21 @@ the words of its source is not, nor is one wrong synonym in a long sentence; and
 quite other words counts as unsupported. Compare docs/answers.md.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nlargest
+from operator import itemgetter
 
 from embedsvc.core.claims import talk
+from embedsvc.core.denials import excepted, restricted, universal
 from embedsvc.core.model import Chunk
 from embedsvc.core.numerals import Figures
+from embedsvc.core.opposites import flips
 from embedsvc.core.sentences import Span, sentences
-from embedsvc.core.wording import Clause, Wording
+from embedsvc.core.wording import Clause, Wording, iter_terms
 
 COVERED = 0.6
 """Three new words in five: one of two new words may not be invented, one of three may be a synonym.
@@ -51,6 +56,9 @@ SENTENCES_BEFORE = 2
 MOST_TRIED = 6
 """Passages that are compared with a claim in full, those that share most words with it."""
 
+LONGEST_PAIR = 2_000
+"""Characters of two sentences that are read as one; a longer sentence needs no neighbour."""
+
 FEWEST_FOR_TWO = 5
 """Content words and figures of a claim that may rest on two sentences at once; a shorter one would
 only mix them up."""
@@ -65,44 +73,40 @@ _GERMAN_ALIKE = 5
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """A quote at `chunk.text[start:end]` in its context."""
+class Passage:
+    """A quote at `chunk.text[start:end]` in its context: its sentences, the title, those before."""
 
     chunk: Chunk
     start: int
     end: int
-    sentence: str
-    before: str
+    around: Wording
+    title: Wording
+    before: Sequence[Wording]
 
     @cached_property
     def quote(self) -> Wording:
         """The quote alone."""
-        return Wording(self.chunk.text[self.start : self.end])
-
-    @cached_property
-    def around(self) -> Wording:
-        """The quote with its sentence."""
-        return Wording(self.sentence)
+        text = self.chunk.text[self.start : self.end]
+        return self.around if text == self.around.text else Wording(text)
 
     @cached_property
     def terms(self) -> frozenset[str]:
         """Content words of the quote and its context."""
-        return self._context.terms | self.around.terms
+        return frozenset[str]().union(*(one.terms for one in self._context))
 
     @cached_property
     def words(self) -> frozenset[str]:
         """Words among which names are looked up."""
-        return self._context.words | self.around.words
+        return frozenset[str]().union(*(one.words for one in self._context))
 
-    @cached_property
-    def _context(self) -> Wording:
-        before = self.before if self.around.refers_back else ""
-        return Wording(f"{self.chunk.title or ''}\n{before}")
+    @property
+    def _context(self) -> Sequence[Wording]:
+        return [self.around, self.title, *(self.before if self.around.refers_back else ())]
 
 
-def score(claim: Wording, evidence: Sequence[Evidence], question: Wording) -> float:
+def score(claim: Wording, evidence: Sequence[Passage], question: Wording) -> float:
     """How well the evidence, taken together, supports the claim: 0 for not at all, up to 1."""
-    if not evidence or not (claim.terms or claim.figures.numbers or claim.figures.codes):
+    if not evidence or not (claim.terms or claim.figures.count):
         return 0.0
     if not (_figures_stand(claim, evidence) and _names_stand(claim, evidence, question)):
         return 0.0
@@ -113,6 +117,8 @@ def score(claim: Wording, evidence: Sequence[Evidence], question: Wording) -> fl
     least = UNSPACED_COVERED if claim.unspaced else COVERED
     if share < least or not _clauses_stand(claim, held | question.terms):
         return 0.0
+    if _own_subject(claim, evidence, question):
+        return 0.0
     return share if _agree(claim, evidence) else 0.0
 
 
@@ -120,107 +126,136 @@ def supports(claim: str, quote: str, *, sentence: str = "", title: str = "", que
              before: str = "") -> bool:  # fmt: skip
     """Whether a quote, in its context, supports a claim."""
     chunk = Chunk(0, "", 0, 0, len(quote), None, quote, title or None, None, {})
-    evidence = Evidence(chunk, 0, len(quote), sentence or quote, before)
-    return score(Wording(claim), [evidence], Wording(question)) > 0
+    around = Wording(sentence or quote)
+    passage = Passage(chunk, 0, len(quote), around, Wording(title), [Wording(before)])
+    return score(Wording(claim), [passage], Wording(question)) > 0
 
 
 class Ground:
-    """The sources of an answer, cut into passages that claims can be looked up in."""
+    """The sources of an answer, cut into passages that claims can be looked up in.
+
+    What takes time in proportion to the sources is done when it is made.
+    """
 
     def __init__(self, sources: Sequence[Chunk], question: str) -> None:
         self.sources = sources
         self.question = Wording(question)
-        self._spans: dict[int, list[Span]] = {}
-        self._made: dict[tuple[int, Span], Evidence] = {}
-        self._passages: list[list[Evidence]] | None = None
-        self._holding: dict[str, list[tuple[int, int]]] = {}
+        self._titles = [Wording(source.title or "") for source in sources]
+        self._cut = [sentences(source.text) for source in sources]
+        self._sentences = [
+            [_ready(source.text[start:end]) for start, end in cut]
+            for source, cut in zip(sources, self._cut, strict=True)
+        ]
+        self._holding = _index(self._sentences)
+        self._made: dict[tuple[int, Span], Passage] = {}
 
-    def evidence(self, source: int, span: Span) -> Evidence:
+    def passage(self, source: int, span: Span) -> Passage:
         """A quote of a source (by position) at a place in its text, in its context."""
         if (source, span) not in self._made:
-            self._made[source, span] = self._evidence(source, span)
+            self._made[source, span] = self._passage(source, span)
         return self._made[source, span]
 
-    def _evidence(self, source: int, span: Span) -> Evidence:
-        chunk = self.sources[source]
-        cut = self._sentences(source)
-        inside = [i for i, (start, end) in enumerate(cut) if start < span[1] and span[0] < end]
-        if not inside:
-            return Evidence(chunk, *span, chunk.text[slice(*span)], "")
-        first, last = inside[0], inside[-1]
-        around = chunk.text[min(cut[first][0], span[0]) : max(cut[last][1], span[1])]
-        begin = cut[max(0, first - SENTENCES_BEFORE)][0]
-        return Evidence(chunk, *span, around, chunk.text[begin : cut[first][0]])
+    def _passage(self, source: int, span: Span) -> Passage:
+        chunk, cut, known = self.sources[source], self._cut[source], self._sentences[source]
+        first = bisect_right(cut, span[0], key=itemgetter(1))
+        last = bisect_left(cut, span[1], key=itemgetter(0)) - 1
+        begin, end = span
+        if first <= last:
+            begin, end = min(cut[first][0], begin), max(cut[last][1], end)
+        whole = first == last and (begin, end) == cut[first]
+        around = known[first] if whole else Wording(chunk.text[begin:end])
+        before = known[max(0, first - SENTENCES_BEFORE) : first]
+        return Passage(chunk, *span, around, self._titles[source], before)
 
-    def best(self, claim: Wording, source: int | None = None) -> tuple[int, Evidence] | None:
+    def best(self, claim: Wording, source: int | None = None) -> tuple[int, Passage] | None:
         """The passage that supports the claim best: its source and it; None if none does.
 
         Of one source, or of all. One sentence goes before two, the first before later ones.
         """
-        found: tuple[float, int, Evidence] | None = None
-        for position, evidence in self._likely(claim, source):
-            share = score(claim, [evidence], self.question)
+        found: tuple[float, int, Passage] | None = None
+        for position, passage in self._likely(claim, source):
+            share = score(claim, [passage], self.question)
             if share and (found is None or share > found[0]):
-                found = share, position, evidence
+                found = share, position, passage
         return (found[1], found[2]) if found else None
 
-    def _sentences(self, source: int) -> list[Span]:
-        if source not in self._spans:
-            self._spans[source] = sentences(self.sources[source].text)
-        return self._spans[source]
+    def holds_figures(self, claim: Wording) -> bool:
+        """Whether its numbers and codes stand in the sources."""
+        return all(term in self._holding for term in _figure_terms(claim.figures))
 
-    def _likely(self, claim: Wording, only: int | None) -> Iterator[tuple[int, Evidence]]:
+    def mentions(self, title: Wording, words: Set[str]) -> bool | None:
+        """Whether one sentence of a source, with the title of its document, holds these words.
+
+        If the title that they are of has several, a sentence that denies them does not count:
+        False if only such hold them. None if no sentence holds them.
+        """
+        if any(words <= one.terms for one in self._titles):
+            return True
+        held = False
+        for source, at in {place for term in words for place in self._holding.get(term, ())}:
+            sentence = self._sentences[source][at]
+            if words <= sentence.terms | self._titles[source].terms:
+                held = True
+                if len(title.terms) == 1 or _agrees_in(title, sentence):
+                    return True
+        return False if held else None
+
+    def _likely(self, claim: Wording, only: int | None) -> Iterator[tuple[int, Passage]]:
         """The passages that share most words with the claim, singles before pairs of sentences."""
-        passages = self._cut()
         shared: Counter[tuple[int, int]] = Counter()
-        for term in sorted(claim.terms or _figure_terms(claim.figures)):
-            for place in self._holding.get(term, ()):
-                if only is None or place[0] == only:
-                    shared[place] += 1
-        order = sorted(shared, key=lambda place: (-shared[place], place))
-        for source, position in order[:MOST_TRIED]:
-            yield source, passages[source][position]
+        for term in claim.terms or _figure_terms(claim.figures):
+            places = self._holding.get(term, ())
+            shared.update(places if only is None else [p for p in places if p[0] == only])
+        order = nlargest(MOST_TRIED, sorted(shared), key=shared.__getitem__)
+        for source, position in order:
+            yield source, self.passage(source, self._cut[source][position])
         if len(claim.terms) + claim.figures.count < FEWEST_FOR_TWO:
             return
         for source, position in order[: MOST_TRIED // 2]:
             yield from ((source, pair) for pair in self._pairs(source, position))
 
-    def _pairs(self, source: int, position: int) -> Iterator[Evidence]:
+    def _pairs(self, source: int, position: int) -> Iterator[Passage]:
         """The sentence together with the one before it, and the one behind it."""
-        cut = self._sentences(source)
-        if position > 0:
-            yield self.evidence(source, (cut[position - 1][0], cut[position][1]))
-        if position + 1 < len(cut):
-            yield self.evidence(source, (cut[position][0], cut[position + 1][1]))
+        cut = self._cut[source]
+        for first in (position - 1, position):
+            if first < 0 or first + 1 >= len(cut):
+                continue
+            start, end = cut[first][0], cut[first + 1][1]
+            if end - start <= LONGEST_PAIR:
+                yield self.passage(source, (start, end))
 
-    def _cut(self) -> list[list[Evidence]]:
-        """Every sentence of every source, and an index of their words."""
-        if self._passages is None:
-            self._passages = [
-                [self.evidence(source, span) for span in self._sentences(source)]
-                for source in range(len(self.sources))
-            ]
-            for source, passages in enumerate(self._passages):
-                for position, evidence in enumerate(passages):
-                    here = evidence.around.terms | _figure_terms(evidence.around.figures)
-                    for term in here:
-                        self._holding.setdefault(term, []).append((source, position))
-        return self._passages
+
+def _ready(text: str) -> Wording:
+    """A sentence of a source; of a long one all is made now, as it takes long."""
+    made = Wording(text)
+    if len(text) > LONGEST_PAIR:
+        made.complete()
+    return made
+
+
+def _index(sources: Sequence[Sequence[Wording]]) -> dict[str, list[tuple[int, int]]]:
+    """Where the words and figures stand: sources and sentences in them, by position."""
+    holding: dict[str, list[tuple[int, int]]] = {}
+    for source, wordings in enumerate(sources):
+        for position, wording in enumerate(wordings):
+            for term in wording.terms | _figure_terms(wording.figures):
+                holding.setdefault(term, []).append((source, position))
+    return holding
 
 
 # -- the rules ----------------------------------------------------------------------------------
 
 
-def _figures_stand(claim: Wording, evidence: Sequence[Evidence]) -> bool:
+def _figures_stand(claim: Wording, evidence: Sequence[Passage]) -> bool:
     wanted = claim.figures
-    if not (wanted.numbers or wanted.months or wanted.codes):
+    if not wanted.count:
         return True
     if len(evidence) == 1:
         return wanted.stand_in(evidence[0].around.figures)
-    return wanted.stand_in(Wording("\n".join(one.sentence for one in evidence)).figures)
+    return wanted.stand_in(Wording("\n".join(one.around.text for one in evidence)).figures)
 
 
-def _names_stand(claim: Wording, evidence: Sequence[Evidence], question: Wording) -> bool:
+def _names_stand(claim: Wording, evidence: Sequence[Passage], question: Wording) -> bool:
     if not claim.names:
         return True
     known = question.words.union(*(one.words for one in evidence))
@@ -257,8 +292,7 @@ def _touches(claim: Wording, quote: Wording) -> bool:
 
 
 def _figure_terms(found: Figures) -> frozenset[str]:
-    readings = {reading for number in found.numbers for reading in number.readings}
-    return frozenset(f"#{value}" for value in readings | found.codes)
+    return found.terms
 
 
 def _covered(claim: Wording, held: Set[str], question: Wording) -> float:
@@ -289,16 +323,85 @@ def _clauses_stand(claim: Wording, held: Set[str]) -> bool:
     )
 
 
-def _agree(claim: Wording, evidence: Sequence[Evidence]) -> bool:
-    """Whether each clause denies exactly where the clause that it is most like denies."""
+def _agree(claim: Wording, evidence: Sequence[Passage]) -> bool:
+    """Whether claim and source deny, restrict and except the same, and nothing is turned round."""
+    around = " \n".join(one.around.plain for one in evidence)
+    if flips(claim.plain, around):
+        return False
     theirs = [clause for one in evidence for clause in one.around.clauses]
-    if not any(clause.negated for clause in (*claim.clauses, *theirs)):
+    if not _restrictions_stand(claim, theirs):
+        return False
+    if not any(clause.denial for clause in (*claim.clauses, *theirs)):
         return True
     return all(_agrees(clause, theirs) for clause in claim.clauses if clause.terms)
 
 
-def _agrees(clause: Clause, theirs: Iterable[Clause]) -> bool:
-    shared = [(len(clause.terms & other.terms), other.negated) for other in theirs]
-    most = max((count for count, _ in shared), default=0)
-    alike = {negated for count, negated in shared if count == most}
-    return clause.negated in alike
+def _agrees(clause: Clause, theirs: Sequence[Clause]) -> bool:
+    """Whether a clause denies as those do that it is most like, rare words before common ones.
+
+    Where two are as like, both must; and where only clauses that deny hold a figure of it, these.
+    """
+    spread = Counter(term for other in theirs for term in other.held)
+    shared = [(sum(1 / spread[t] for t in clause.held & other.held), other) for other in theirs]
+    most = max((weight for weight, _ in shared), default=0.0)
+    same = [other.denial.same(clause.denial) for weight, other in shared if weight > most - 0.01]
+    if not (all(same) if most else any(same)):
+        return False
+    holding = [other for other in theirs if clause.figures & other.figures]
+    return not holding or any(other.denial.same(clause.denial) for other in holding)
+
+
+def _restrictions_stand(claim: Wording, theirs: Sequence[Clause]) -> bool:
+    """Whether the claim keeps what follows "only", adds no "only" and claims no exception."""
+    limits = any(restricted(clause.text) for clause in theirs)
+    if restricted(claim.plain):
+        return limits
+    if excepted(claim.plain):
+        return True
+    for clause in theirs:
+        limit, exception = Wording(restricted(clause.text)), Wording(excepted(clause.text))
+        if limit.terms and not clause.terms.isdisjoint(claim.terms):
+            first = next(iter_terms(limit.text), "")
+            if first not in claim.terms or 2 * len(limit.terms & claim.terms) < len(limit.terms):
+                return False
+        if exception.terms and (exception.terms & claim.terms or universal(claim.plain)):
+            return False
+    return True
+
+
+# -- what a question may supply -----------------------------------------------------------------
+
+
+def _own_subject(claim: Wording, evidence: Sequence[Passage], question: Wording) -> bool:
+    """Whether a source names something else where the claim takes its subject from elsewhere.
+
+    A name of the claim that only the question or a title holds stands for no other name; nor does
+    "the free plan" of the question for "the Pro plan" of the source.
+    """
+    return any(_other_name(claim, one) for one in evidence) or any(
+        _other_kind(claim, one.around, question) for one in evidence
+    )
+
+
+def _other_name(claim: Wording, passage: Passage) -> bool:
+    here = [passage.around, *(passage.before if passage.around.refers_back else ())]
+    words = frozenset[str]().union(*(one.words for one in here))
+    german = claim.language == "german"
+    borrowed = [n for n in claim.names if n not in words and not _like_one(n, words, german)]
+    if not borrowed:
+        return False
+    titled = all(name in passage.title.words for name in borrowed)
+    first = next(iter(passage.around.words_in_order), "")
+    names = [name for one in here for name in one.names if not titled or name == first]
+    return any(n not in claim.words and not _like_one(n, claim.words, german) for n in names)
+
+
+def _other_kind(claim: Wording, around: Wording, question: Wording) -> bool:
+    kinds: dict[str, set[str]] = {}
+    for kind, noun in around.pairs:
+        kinds.setdefault(noun, set()).add(kind)
+    borrowed = question.terms - around.terms
+    return any(
+        kind in borrowed and noun in kinds and kinds[noun].isdisjoint(claim.terms | question.terms)
+        for kind, noun in claim.pairs
+    )

@@ -6,12 +6,15 @@ are for English, German, Spanish and French; a text in another language is compa
 words.
 """
 
+import itertools
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Literal
 
+from embedsvc.core.denials import NEGATIONS, Denial, denial
 from embedsvc.core.lexical import fold, terms
 from embedsvc.core.numerals import Figures, figures, is_month, is_number
 from embedsvc.core.scripts import HANGUL, UNSPACED
@@ -25,6 +28,11 @@ def _set(words: str) -> frozenset[str]:
 STEM = 6
 """Letters of a word that count, once its ending is off; as in lexical search."""
 
+_RAISED = re.compile("[\u00b2\u00b3\u00b9\u2070-\u2079]+")
+_HTTP = re.compile(r"\bHTTP(?: status)?(?: code)? (?=[`\"'*]*[1-5]\d\d\b)")
+_PARTICLE = re.compile(
+    r"\b([Tt]im|[Ll]og|[Ss]ign|[Bb]ack)(?:ged|ging|ed|es|s|e|ing)?[ -](out|in|up)\b"
+)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)*")
 _UNSPACED = re.compile(f"[{UNSPACED}{HANGUL}]")
 _NOT = re.compile(r"n['’]t\Z")  # don't, isn't: the rest is a stop word
@@ -59,24 +67,6 @@ _IRREGULAR = {
     for word in words.split()
 }  # fmt: skip
 
-_NEGATIONS = _set(
-    """
-    not no never none nobody nothing neither nor without cannot unable lack lacks lacked lacking
-    nicht kein keine keinen keinem keiner keines nie niemals niemand nichts ohne weder nein nunca
-    jamas ningun ninguno ninguna nadie nada tampoco ne pas jamais aucun aucune rien sans non ni ikke
-    inte geen niet нет не никогда nao nem mai
-    """
-)
-_SIN = re.compile(r"\b(?:el|la|los|las|que|es|una?|del|con|por|se)\b")
-_NOT_DENIED = re.compile(
-    r"\b(?:not only|nicht nur|no solo|no solamente|non seulement|no less than|no more than|"
-    r"no fewer than|not more than|not less than|no later than|nothing but|no\.(?=\s?\d))"
-)
-_SHORT_DENIAL = re.compile(r"\bfail(?:s|ed|ing)? to\b|\w+n['’]t\b|\bn['’](?=[aeiouhy])")
-_FAR_DENIAL = re.compile(
-    "ない|ません|なかった|没有|沒有|不是|不能|不会|不會|从未|從未|并非|並非|无法|無法"
-)
-
 _CLAUSE = re.compile(
     r"[,;:]\s|[—–()。，；：、]|\s(?:and|but|while|whereas|although|though|because|und|aber|sondern|"
     r"obwohl|y|pero|sino|aunque|et|mais)\s"
@@ -105,6 +95,7 @@ _OTHERS = _set(
 )
 _STARTERS = _set(
     """
+    add call click delete enter go install log open press remove run select set type use
     according additionally also although another based because both consequently despite during each
     either every finally first firstly further furthermore hence however instead later likewise
     meanwhile moreover most nevertheless next note once one only overall please second secondly
@@ -137,10 +128,17 @@ Language = Literal["english", "german", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A part of a sentence: its content words, and whether it denies something."""
+    """A part of a sentence: its content words and figures, and how it denies something."""
 
+    text: str
     terms: frozenset[str]
-    negated: bool
+    denial: Denial
+    figures: frozenset[str]
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Its content words and figures."""
+        return self.terms | self.figures
 
 
 @dataclass(frozen=True)
@@ -150,49 +148,68 @@ class Wording:
     text: str
 
     @cached_property
+    def plain(self) -> str:
+        """The text as it is compared: composed characters, and "times out" as one word."""
+        text = self.text
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text))
+        return _PARTICLE.sub(_joined, _HTTP.sub("", text))
+
+    @cached_property
     def terms(self) -> frozenset[str]:
         """Content words by their stems; pairs of characters in scripts without spaces.
 
         Figures, number words and months are none: they are compared by their value.
         """
-        return frozenset(_terms(self.text))
+        return frozenset(iter_terms(self.plain))
 
     @cached_property
     def words(self) -> frozenset[str]:
         """All words, folded and as stems, to look names up."""
-        folded = {fold(word) for word in _WORD.findall(self.text)}
+        folded = {fold(word) for word in _WORD.findall(self.plain)}
         parts = {part for word in folded for part in _PARTS.split(word)}
         return frozenset(folded | parts)
 
     @cached_property
+    def words_in_order(self) -> tuple[str, ...]:
+        """All words, folded, as they stand."""
+        return tuple(fold(word) for word in _WORD.findall(self.plain))
+
+    @cached_property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Content words that stand side by side."""
+        each = [_known_parts(word) for word in self.words_in_order]
+        return frozenset((a[-1], b[0]) for a, b in itertools.pairwise(each) if a and b)
+
+    @cached_property
     def figures(self) -> Figures:
         """Numbers, months and codes."""
-        return figures(self.text)
+        return figures(self.plain)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Words that are written as names, folded; a German noun behind an article is none."""
-        return tuple(_names(self.text, self.language))
+        return tuple(_names(self.plain, self.language))
 
     @cached_property
     def clauses(self) -> tuple[Clause, ...]:
         """Its parts, between commas and conjunctions, that have content or deny."""
         found = (
-            Clause(frozenset(_terms(part)), denies(part))
-            for part in _CLAUSE.split(self.text)
+            Clause(part, frozenset(iter_terms(part)), denial(part), figures(part).terms)
+            for part in _CLAUSE.split(self.plain)
             if part
         )
-        return tuple(clause for clause in found if clause.terms or clause.negated)
+        return tuple(clause for clause in found if clause.terms or clause.denial)
 
     @cached_property
     def unspaced(self) -> bool:
         """Whether it is written mostly without spaces between words."""
-        return 3 * len(_UNSPACED.findall(self.text)) > len(self.text)
+        return 3 * len(_UNSPACED.findall(self.plain)) > len(self.plain)
 
     @cached_property
     def language(self) -> Language:
         """What it looks like by its commonest words; German nouns have capitals."""
-        words = [word.lower() for word in _WORD.findall(self.text)]
+        words = [word.lower() for word in _WORD.findall(self.plain)]
         german = sum(word in _GERMAN for word in words)
         english = sum(word in _ENGLISH for word in words)
         others = sum(word in _OTHERS for word in words)
@@ -200,13 +217,22 @@ class Wording:
             return "german"
         return "english" if english >= others else "other"
 
-    @property
+    def complete(self) -> None:
+        """Make all of it now."""
+        _ = self.terms, self.words, self.figures, self.names, self.clauses, self.unspaced
+        _ = self.refers_back
+
+    @cached_property
     def refers_back(self) -> bool:
         """Whether a pronoun stands in it, whose name may stand before."""
-        return bool(_PRONOUN.search(self.text))
+        return bool(_PRONOUN.search(self.plain))
 
 
-@lru_cache(maxsize=10_000)
+def _joined(match: re.Match[str]) -> str:
+    base = "time" if match[1].lower() == "tim" else match[1]
+    return (base + match[2]).lower()
+
+
 def stem(word: str) -> str:
     """A folded word without its ending, by at most six letters; figures whole."""
     if any(map(str.isdigit, word)):
@@ -223,28 +249,31 @@ def stem(word: str) -> str:
     return word[:STEM]
 
 
-def denies(text: str) -> bool:
-    """Whether a negation stands in the text."""
-    bare = _NOT_DENIED.sub(" ", fold(text))
-    if _SHORT_DENIAL.search(bare) or _FAR_DENIAL.search(text):
-        return True
-    words = set(_WORD.findall(bare))
-    return not _NEGATIONS.isdisjoint(words) or ("sin" in words and bool(_SIN.search(bare)))
-
-
 @cache
 def _stop_words() -> frozenset[str]:
-    return frozenset(STOP_WORDS | {fold(word) for word in STOP_WORDS} | _NEGATIONS)
+    return frozenset(STOP_WORDS | {fold(word) for word in STOP_WORDS} | NEGATIONS)
 
 
-def _terms(text: str) -> Iterator[str]:
+def iter_terms(text: str) -> Iterator[str]:
+    """The content words of a text by their stems, in their order."""
     for word in _WORD.findall(text):
-        if _UNSPACED.search(word):
-            yield from (t for t in terms(word) if len(t) > 1 and not _SMALL_PAIR.search(t))
-            continue
-        for part in _PARTS.split(_NOT.sub("", fold(word))):
-            if len(part) > 1 and part not in _stop_words() and not is_number(part):
-                yield stem(part)
+        yield from _known_parts(word) if len(word) <= _LONGEST_KNOWN else _parts(word)
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    """The terms of a word: its stem or those of its parts, or pairs of characters."""
+    if _UNSPACED.search(word):
+        return tuple(t for t in terms(word) if len(t) > 1 and not _SMALL_PAIR.search(t))
+    parts = _PARTS.split(_NOT.sub("", fold(word)))
+    return tuple(stem(p) for p in parts if len(p) > 1 and _has_content(p))
+
+
+def _has_content(part: str) -> bool:
+    return part not in _stop_words() and not is_number(part)
+
+
+_LONGEST_KNOWN = 32
+_known_parts = lru_cache(maxsize=20_000)(_parts)  # words come again and again
 
 
 # -- names --------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def _measured(
         metrics=metrics,
         latency=_latency([found.took_ms for found in done]),
         first_token=_latency(first) if first else None,
-        usage=_spent([found.usage for found in done]),
+        usage=AnswerUsage.of(found.usage for found in done),
         answered=states["answered"],
         no_answer=states["no_answer"],
         failed=states["failed"],
@@ -220,16 +220,6 @@ def _shown(gold: Gold, found: Got, metrics: Sequence[str]) -> AnswerShown:
 def _latency(took: Sequence[float]) -> Latency:
     values = np.array(took)
     return Latency(percentile(values, 50), percentile(values, 95))
-
-
-def _spent(usages: Sequence[AnswerUsage]) -> AnswerUsage:
-    costs = [one.cost_usd for one in usages]
-    return AnswerUsage(
-        prompt_tokens=sum(one.prompt_tokens for one in usages),
-        completion_tokens=sum(one.completion_tokens for one in usages),
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
-        estimated=any(one.estimated for one in usages),
-    )
 
 
 def _comparisons(

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from embedsvc.core.answer_metrics import Gold
 from embedsvc.core.filters import parse_filter
-from embedsvc.core.model import Chunking
+from embedsvc.core.model import Chunking, Grounding
 from embedsvc.core.preparing import MOST_ID, check_text
 from embedsvc.errors import InvalidInput, TooLarge
 from embedsvc.ports import Generation
-from embedsvc.services.answers import Expansion, Grounding, Question
+from embedsvc.services.answers import Expansion, Question
 from embedsvc.services.candidates import Mode
 from embedsvc.services.copies import Otherwise
 from embedsvc.services.evaluation_request import Asked, described

@@ -1,19 +1,17 @@
 """A question and its answer, as they pass between those who ask, answer and keep them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from embedsvc.core.citations import Citation
 from embedsvc.core.filters import Filter
-from embedsvc.core.model import Message, Prompt
+from embedsvc.core.model import AnswerState, Grounding, Message, Prompt
 from embedsvc.core.reading import Unsupported
 from embedsvc.ports import Finish, Generation
 from embedsvc.services.candidates import Mode
 from embedsvc.services.search import Hit
 
-State = Literal["answered", "no_answer"]
-Grounding = Literal["strict", "normal"]
 Expansion = Literal["none", "multi_query", "hyde"]
 
 
@@ -38,6 +36,26 @@ class Question:
     record: bool = True
 
 
+class Call(Protocol):
+    """What a call of a language model took, or several did."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that the model read."""
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens that it wrote."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Their price; None where it is not known."""
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the tokens are."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerUsage:
     """Tokens of all calls of language models; `cost_usd` is None where a price is not known."""
@@ -46,6 +64,18 @@ class AnswerUsage:
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
     estimated: bool = False
+
+    @classmethod
+    def of(cls, calls: Iterable[Call]) -> "AnswerUsage":
+        """What all of them took together."""
+        known = list(calls)
+        costs = [call.cost_usd for call in known]
+        return cls(
+            prompt_tokens=sum(call.prompt_tokens for call in known),
+            completion_tokens=sum(call.completion_tokens for call in known),
+            cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+            estimated=any(call.estimated for call in known),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +96,7 @@ class Answer:
     """
 
     text: str
-    state: State
+    state: AnswerState
     citations: Sequence[Citation]
     unsupported: Sequence[Unsupported]
     sources: Sequence[Hit]

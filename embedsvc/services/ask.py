@@ -5,6 +5,7 @@
 `stream` is the one way through; `ask` waits for its end.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -15,7 +16,7 @@ from embedsvc.core import prompting
 from embedsvc.core.citations import Citation
 from embedsvc.core.fusion import reciprocal_ranks
 from embedsvc.core.inert import inert
-from embedsvc.core.model import Collection, Message, Prompt
+from embedsvc.core.model import AnswerState, Collection, Message, Prompt
 from embedsvc.core.preparing import check_text
 from embedsvc.core.prompting import Prompted, Room
 from embedsvc.core.reading import Reader, Unsupported
@@ -28,13 +29,12 @@ from embedsvc.services.answers import (
     Event,
     Question,
     Sources,
-    State,
 )
 from embedsvc.services.collections import Collections
 from embedsvc.services.extractive import Evidence, Extractive
 from embedsvc.services.llms import EXTRACTIVE, Chain, Ended, LLMs
 from embedsvc.services.records import Records, Talk
-from embedsvc.services.rewriting import Rewriting, Wording
+from embedsvc.services.rewriting import Rewriting, SearchTexts
 from embedsvc.services.search import Found, Hit, Query, Search
 
 MOST_SOURCES = 50
@@ -84,7 +84,8 @@ class Ask:
     async def stream(self, name: str, question: Question) -> AsyncGenerator[Event, None]:
         """First the sources, then text and citations as they come, then the whole answer.
 
-        What is wrong with the question is raised before the first event. Raises ProviderError.
+        What is wrong with the question is raised before the first event; InvalidInput afterwards
+        means that no source fits into the model's window. Raises ProviderError.
         """
         started = time.perf_counter()
         chain = await self.chain(question)
@@ -164,6 +165,7 @@ class Ask:
                 if not (chain.extractive and error.transient) or speech.texts:
                     raise
                 speech.degraded.append(f"answered without a language model: {error.detail}")
+                speech.prompted = None
         if evidence is None:
             evidence = await self._look(speech)
         for piece in speech.quoted(evidence):
@@ -180,19 +182,27 @@ class Ask:
         """What a model writes, read and checked as it comes."""
         reader: Reader | None = None
         spoken = Spoken()
+        heard = False
         said = self._llms.stream(chain, speech.prompt, speech.question.options, speech.collection)
         async with aclosing(said) as deltas:
             async for delta in deltas:
                 if isinstance(delta, Ended):
                     speech.ended(delta)
                     break
-                reader = reader or speech.reader(strict)
-                for piece in reader.feed(spoken.feed(delta.text)):
+                # what it does with the sources beforehand takes long where they are long
+                reader = reader or await asyncio.to_thread(speech.reader, strict)
+                text = spoken.feed(delta.text)
+                heard = heard or bool(text.strip())
+                for piece in reader.feed(text):
                     yield speech.take(piece)
         if reader is not None:
             for piece in [*reader.feed(spoken.close()), *reader.close()]:
                 yield speech.take(piece)
             speech.read(reader)
+        if not heard:
+            speech.warnings.append(
+                "the model said nothing, which is no finding about the documents"
+            )
 
 
 @dataclass(slots=True)
@@ -200,14 +210,14 @@ class _Speech:
     """An answer in the making."""
 
     question: Question
-    wording: Wording
+    wording: SearchTexts
     hits: Sequence[Hit]
     collection: Collection
     talk: Talk
     texts: list[str] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
     unsupported: Sequence[Unsupported] = ()
-    state: State = "answered"
+    state: AnswerState = "answered"
     model: str = EXTRACTIVE
     finish: Finish = "stop"
     evidence: float | None = None
@@ -273,6 +283,10 @@ class _Speech:
         self.degraded += ended.degraded
         if ended.finish == "length":
             self.warnings.append("the answer reached its most tokens and is cut: raise max_tokens")
+        elif ended.finish is None:
+            self.warnings.append(
+                "the model broke off without saying that it has finished: the answer may be cut"
+            )
 
     def read(self, reader: Reader) -> None:
         """Note what the reader found."""
@@ -284,6 +298,7 @@ class _Speech:
     def answer(self, found: Found, took_ms: float) -> Answer:
         """The whole."""
         calls = [*self.wording.calls, *self.calls]
+        passed = [reason for call in self.wording.calls for reason in call.degraded]
         return Answer(
             text="".join(self.texts),
             state=self.state,
@@ -301,7 +316,7 @@ class _Speech:
             evidence=self.evidence,
             grounding=self.question.grounding,
             warnings=[*self.wording.warnings, *self._left_out(), *self.warnings],
-            degraded=list(dict.fromkeys([*found.degraded, *self.degraded])),
+            degraded=list(dict.fromkeys([*found.degraded, *passed, *self.degraded])),
             prompt=None if self.prompted is None else self.prompted.messages,
             finish=self.finish,
         )
@@ -327,7 +342,7 @@ def _usage(calls: Sequence[Ended]) -> AnswerUsage:
     )
 
 
-def _queries(question: Question, wording: Wording) -> list[Query]:
+def _queries(question: Question, wording: SearchTexts) -> list[Query]:
     """One search for each text; a passage is looked for by its meaning."""
     plain = Query(wording.query, limit=question.limit, where=question.where, mode=question.mode)
     made = [plain, *(replace(plain, text=other) for other in wording.others)]
@@ -349,7 +364,7 @@ def check_question(question: Question) -> None:
     """Raises InvalidInput naming what is wrong with a question."""
     text = question.text
     check_text("question", text)
-    if not text.strip():
+    if not any(letter.isprintable() and not letter.isspace() for letter in text):
         raise InvalidInput("question: it is empty")
     if len(text) > MOST_QUESTION:
         raise InvalidInput(f"question: {len(text)} characters; at most {MOST_QUESTION}")

@@ -18,6 +18,7 @@ from embedsvc.services.backends import Backend
 from embedsvc.services.calibration import MOST_SENTENCES, Calibrations, sentence_role
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.lexical import Lexical
+from embedsvc.services.retrying import all_or_none
 from embedsvc.services.search import Hit
 from embedsvc.store.store import Store
 
@@ -78,9 +79,11 @@ class Extractive:
             return NOTHING
         backend = await self._embedders.of(collection)
         calibration = await self._calibrations.of(collection, backend)
-        vectors, vector = await asyncio.gather(
-            self._sentences(backend, [one.sentence.text for one in found], collection),
-            self._embedders.embed_beginnings(backend, [question], "query", collection),
+        vectors, vector = await all_or_none(
+            [
+                self._sentences(backend, [one.sentence.text for one in found], collection),
+                self._embedders.embed_beginnings(backend, [question], "query", collection),
+            ]
         )
         choice = choose(asked, passages, found, vectors, vector[0])
         probability = calibration.probability(choice.features)

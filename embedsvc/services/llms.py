@@ -8,12 +8,13 @@ nothing can fail in it, so that it is the last link.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Iterator,
     Sequence,
 )
@@ -25,6 +26,7 @@ import structlog
 
 from embedsvc.core.model import Collection, Prompt
 from embedsvc.core.spec import Spec, parse_spec, refuse_options
+from embedsvc.core.stops import Stops
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.errors import InvalidInput, ProviderError, ProviderTimeout, UnknownProvider
 from embedsvc.ports import ChatModel, Delta, Finish, Generation
@@ -91,6 +93,7 @@ class LLMs:
         self._default = default
         self._models: OrderedDict[str, ChatModel] = OrderedDict()  # the longest unused first
         self._chains: WeakSet[Chain] = WeakSet()
+        self._awaited: Counter[str] = Counter()  # of chains that are being made
         self._creating = asyncio.Lock()
 
     async def chain(self, spec: str | None = None) -> Chain:
@@ -99,14 +102,17 @@ class LLMs:
         Raises InvalidInput, UnknownProvider, ConfigError, Forbidden when offline.
         """
         specs, extractive = parse_chain(spec or self._default)
-        words = [str(each) for each in specs] + [EXTRACTIVE] * extractive
-        models: list[ChatModel] = []
-        made = Chain(models, extractive, ",".join(words))
-        self._chains.add(made)  # so that nobody closes the first while the last is built
-        for each in specs:
-            models.append(await self._built(each))
-        await self._close_unused()
-        return made
+        names = [str(each) for each in specs]
+        self._awaited.update(names)  # so that nobody closes the first while the last is built
+        try:
+            models = tuple([await self._built(each) for each in specs])
+            words = [*names, EXTRACTIVE] if extractive else names
+            made = Chain(models, extractive, ",".join(words))
+            self._chains.add(made)
+            return made
+        finally:
+            self._awaited -= Counter(names)
+            await _close(self._unused())
 
     async def stream(
         self,
@@ -150,7 +156,7 @@ class LLMs:
     async def aclose(self) -> None:
         """Close every model."""
         models, self._models = list(self._models.values()), OrderedDict()
-        await asyncio.gather(*(model.aclose() for model in models))
+        await _close(models)
 
     async def _built(self, spec: Spec) -> ChatModel:
         name = str(spec)
@@ -162,13 +168,16 @@ class LLMs:
         self._models.move_to_end(name)
         return self._models[name]
 
-    async def _close_unused(self) -> None:
-        """Keep no more than MOST_MODELS, but all that somebody has a chain with."""
+    def _unused(self) -> list[ChatModel]:
+        """Take out what is more than MOST_MODELS, but nothing that somebody has a chain with."""
         in_use = {id(model) for chain in self._chains for model in chain.models}
-        idle = [name for name, model in self._models.items() if id(model) not in in_use]
-        for name in idle[: max(0, len(self._models) - MOST_MODELS)]:
-            if name in self._models:  # others close too
-                await self._models.pop(name).aclose()
+        idle = [
+            name
+            for name, model in self._models.items()
+            if id(model) not in in_use and name not in self._awaited
+        ]
+        more = max(0, len(self._models) - MOST_MODELS)
+        return [self._models.pop(name) for name in idle[:more]]
 
     async def _begin(
         self, chain: Chain, prompt: Prompting, options: Generation
@@ -193,7 +202,7 @@ class LLMs:
         asked = prompt(model) if callable(prompt) else prompt
 
         async def begin() -> _Call:
-            call = _Call(model, asked, model.stream(asked, options))
+            call = _Call(model, asked, model.stream(asked, options), Stops(options.stop))
             try:
                 await call.first()
             except BaseException:
@@ -219,7 +228,7 @@ class LLMs:
                         return
             except TimeoutError as error:
                 raise ProviderTimeout(
-                    f"{call.model.name} stopped in its answer for {patience:.3g} seconds"
+                    f"{call.model.name} stopped in its answer for {patience or 0:.3g} seconds"
                 ) from error
 
     def _ended(
@@ -246,6 +255,7 @@ class _Call:
     model: ChatModel
     prompt: Prompt
     deltas: AsyncIterator[Delta]
+    stops: Stops
     said: list[str] = field(default_factory=list)
     read: int | None = None
     written: int | None = None
@@ -257,24 +267,48 @@ class _Call:
         await self.more()
 
     async def more(self) -> bool:
-        """Wait for more text, the last of `said`; whether there is some."""
-        async for delta in self.deltas:
-            if delta.prompt_tokens is not None:
-                self.read = delta.prompt_tokens
-            if delta.completion_tokens is not None:
-                self.written = delta.completion_tokens
-            self.finish = delta.finish or self.finish
-            text, self.half = _paired(self.half + delta.text)
-            if text:
-                self.said.append(text)
+        """Wait for more text, the last of `said`; whether there is some. Raises ProviderError."""
+        while not self.stops.ended:
+            try:
+                delta = await anext(self.deltas, None)
+            except TimeoutError as error:  # of the model itself
+                raise ProviderTimeout(f"{self.model.name} did not answer in time") from error
+            if delta is None:
+                return self._heard(self.stops.close())
+            if self._heard(self._noted(delta)):
                 return True
         return False
+
+    def _noted(self, delta: Delta) -> str:
+        """Take note of the counts; the text that can be passed on."""
+        if delta.prompt_tokens is not None:
+            self.read = delta.prompt_tokens
+        if delta.completion_tokens is not None:
+            self.written = delta.completion_tokens
+        paired, self.half = _paired(self.half + delta.text)
+        text = self.stops.feed(paired)
+        self.finish = "stop" if self.stops.ended else delta.finish or self.finish
+        return text
+
+    def _heard(self, text: str) -> bool:
+        if text:
+            self.said.append(text)
+        return bool(text)
 
     async def aclose(self) -> None:
         """End the call."""
         close = getattr(self.deltas, "aclose", None)
         if close is not None:  # an iterator of another kind has nothing to close
             await close()
+
+
+async def _close(models: Iterable[ChatModel]) -> None:
+    """Close them; that one cannot be closed is nobody's failure."""
+    models = list(models)
+    ends = await asyncio.gather(*(model.aclose() for model in models), return_exceptions=True)
+    for model, end in zip(models, ends, strict=True):
+        if end is not None:
+            log.warning("llm_not_closed", model=model.name, error=repr(end)[:200])
 
 
 @contextmanager

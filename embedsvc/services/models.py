@@ -150,8 +150,10 @@ class Models:
                 return link
         try:  # such as `echo`, which needs no model
             await asyncio.to_thread(self._tell, "chat", parse_spec(name))
-        except EmbedsvcError as error:
+        except UnknownProvider as error:
             raise not_found(name) from error
+        except EmbedsvcError as error:  # such as a package that is not installed
+            raise not_found(name, error.detail) from error
         return name
 
     async def _bare(self, name: str) -> str:

@@ -3,20 +3,17 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import uuid4
 
-import msgspec
 import structlog
 
-from embedsvc.core.citations import Citation, CitationStatus
-from embedsvc.core.model import Chunk, Collection, Message, Prompt
+from embedsvc.core.model import Collection, Message
 from embedsvc.core.preparing import check_text
-from embedsvc.core.reading import Unsupported
 from embedsvc.errors import EmbedsvcError, InvalidInput, NotFound
-from embedsvc.services.answers import Answer, AnswerUsage
+from embedsvc.services.answer_records import to_answer, to_record
+from embedsvc.services.answers import Answer
 from embedsvc.services.collections import checked_name
-from embedsvc.services.search import Hit
 from embedsvc.store.answers import Answers, Conversation, Place, Record, Turn, Wanted
 from embedsvc.store.store import now
 
@@ -51,33 +48,6 @@ class Kept:
     created_at: int
     rating: int | None
     comment: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Cited:
-    """A citation, with its chunk by id: the text is among the sources."""
-
-    marker: int
-    chunk_id: int | None
-    quote: str
-    start: int | None
-    end: int | None
-    status: CitationStatus
-
-
-@dataclass(frozen=True, slots=True)
-class _Details:
-    """What of an answer is only looked at with the whole."""
-
-    query: str
-    queries: Sequence[str]
-    version: int
-    citations: Sequence[_Cited]
-    unsupported: Sequence[Unsupported]
-    sources: Sequence[Hit]
-    prompt: Prompt | None
-    warnings: Sequence[str]
-    degraded: Sequence[str]
 
 
 class Records:
@@ -115,7 +85,7 @@ class Records:
         """
         if not self._days:
             return None
-        record = await asyncio.to_thread(_to_record, talk, question, answer)
+        record = await asyncio.to_thread(to_record, talk.id, question, answer)
         kept = await self._stored.add(collection, record, opens=talk.new)
         return record.id if kept else None
 
@@ -126,7 +96,9 @@ class Records:
         record = await self._stored.get(answer_id) if _ID.fullmatch(answer_id) else None
         if record is None:
             raise _no_answer(answer_id)
-        return await asyncio.to_thread(_to_kept, record)
+        answer = await asyncio.to_thread(to_answer, record)
+        asked = record.question, record.collection, record.created_at
+        return Kept(answer, *asked, record.rating, record.comment)
 
     async def page(
         self, wanted: Wanted, before: Place | None, limit: int
@@ -234,99 +206,3 @@ def _no_conversation(conversation_id: str, where: str = "") -> NotFound:
         f"no conversation{where} has the id {conversation_id[:80]!r}",
         code="conversation_not_found",
     )
-
-
-# -- what is written ------------------------------------------------------------------------------
-
-
-def _to_record(talk: Talk, question: str, answer: Answer) -> Record:
-    usage = answer.usage
-    return Record(
-        id=uuid4().hex,
-        conversation_id=talk.id,
-        created_at=now(),
-        state=answer.state,
-        grounding=answer.grounding,
-        model=answer.model,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        estimated=usage.estimated,
-        cost_usd=usage.cost_usd,
-        took_ms=answer.took_ms,
-        first_token_ms=answer.first_token_ms,
-        evidence=answer.evidence,
-        question=question,
-        text=_storable(answer.text),
-        details=msgspec.json.encode(_details(answer)).decode(),
-    )
-
-
-def _storable(text: str) -> str:
-    """A text of a model as every database can keep it, of the same length."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _details(answer: Answer) -> _Details:
-    return _Details(
-        query=answer.query,
-        queries=answer.queries,
-        version=answer.version,
-        citations=[_to_cited(citation) for citation in answer.citations],
-        unsupported=[replace(one, text=_storable(one.text)) for one in answer.unsupported],
-        sources=answer.sources,
-        prompt=answer.prompt,
-        warnings=answer.warnings,
-        degraded=answer.degraded,
-    )
-
-
-def _to_cited(citation: Citation) -> _Cited:
-    return _Cited(
-        citation.marker,
-        None if citation.chunk is None else citation.chunk.id,
-        _storable(citation.quote),
-        citation.start,
-        citation.end,
-        citation.status,
-    )
-
-
-def _to_kept(record: Record) -> Kept:
-    known = msgspec.json.decode(record.details, type=_Details)
-    chunks = {hit.chunk.id: hit.chunk for hit in known.sources}
-    answer = Answer(
-        text=record.text,
-        state=record.state,
-        citations=[_to_citation(cited, chunks) for cited in known.citations],
-        unsupported=known.unsupported,
-        sources=known.sources,
-        model=record.model,
-        usage=usage_of(record),
-        conversation_id=record.conversation_id,
-        query=known.query,
-        queries=known.queries,
-        version=known.version,
-        took_ms=record.took_ms,
-        first_token_ms=record.first_token_ms,
-        evidence=record.evidence,
-        grounding=record.grounding,
-        warnings=known.warnings,
-        degraded=known.degraded,
-        prompt=known.prompt,
-        id=record.id,
-    )
-    return Kept(
-        answer, record.question, record.collection, record.created_at, record.rating, record.comment
-    )
-
-
-def usage_of(record: Record) -> AnswerUsage:
-    """What an answer took of tokens."""
-    return AnswerUsage(
-        record.prompt_tokens, record.completion_tokens, record.cost_usd, record.estimated
-    )
-
-
-def _to_citation(cited: _Cited, chunks: dict[int, Chunk]) -> Citation:
-    chunk = None if cited.chunk_id is None else chunks.get(cited.chunk_id)
-    return Citation(cited.marker, chunk, cited.quote, cited.start, cited.end, cited.status)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from embedsvc.core import prompting
 from embedsvc.core.followups import stand_alone
+from embedsvc.core.inert import inert
 from embedsvc.core.model import Collection, Message, Prompt
 from embedsvc.core.prompting import Room
 from embedsvc.core.thinking import spoken
@@ -21,7 +22,7 @@ _NUMBER = re.compile(r"^\s*(?:[-*•]|\d+[.):])\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class SearchTexts:
     """What is searched: the question so that it stands alone, other questions, a passage."""
 
     query: str
@@ -48,17 +49,19 @@ class Rewriting:
 
     async def words(
         self, question: str, history: Sequence[Message], expansion: Expansion
-    ) -> Wording:
+    ) -> SearchTexts:
         """The words to search with. Raises ProviderRejected, ConfigError."""
         query = await self._stand_alone(question, history) if history else question
         others: list[str] = []
         passage = None
         if expansion == "multi_query":
-            said = await self._said(_asking(prompting.VARIANTS, query), "other wordings")
+            said = await self._said(_asking(prompting.VARIANTS, query), query, "other wordings")
             others = [line for line in _lines(said) if line.casefold() != query.casefold()]
         elif expansion == "hyde":
-            passage = (await self._said(_asking(prompting.PASSAGE, query), "a passage")) or None
-        return Wording(query, others[:MOST_VARIANTS], passage, self.calls, self.warnings)
+            passage = (
+                await self._said(_asking(prompting.PASSAGE, query), query, "a passage")
+            ) or None
+        return SearchTexts(query, others[:MOST_VARIANTS], passage, self.calls, self.warnings)
 
     async def _stand_alone(self, question: str, history: Sequence[Message]) -> str:
         by_rule = stand_alone(question, history)
@@ -68,10 +71,13 @@ class Rewriting:
         def prompt(model: ChatModel) -> Prompt:
             return prompting.rewriting(question, history, Room.of(model.window, 500))
 
-        said = await self._said(prompt, "the question with the talk before it")
+        said = await self._said(prompt, question, "the question with the talk before it")
         return next(iter(_lines(said)), by_rule)
 
-    async def _said(self, prompt: Prompt | Callable[[ChatModel], Prompt], wanted: str) -> str:
+    async def _said(
+        self, prompt: Prompt | Callable[[ChatModel], Prompt], asked: str, wanted: str
+    ) -> str:
+        """What a model says, made inert: it goes out with the answer."""
         try:
             text, ended = await self.llms.say(self.chain, prompt, _WRITTEN, self.collection)
         except ProviderError as error:
@@ -80,7 +86,10 @@ class Rewriting:
             self.warnings.append(f"{wanted} could not be written: {error.detail}")
             return ""
         self.calls.append(ended)
-        return spoken(text).strip()[:LONGEST_QUERY]
+        found = inert(spoken(text), [asked]).strip()[:LONGEST_QUERY]
+        if not found:
+            self.warnings.append(f"{wanted} could not be written: the model said nothing")
+        return found
 
 
 def _asking(rules: str, question: str) -> tuple[Message, Message]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from embedsvc.core.model import Collection, Speaker
+from embedsvc.core.model import AnswerState, Collection, Grounding, Speaker
 from embedsvc.errors import NotFound
 from embedsvc.store import tables as t
 from embedsvc.store.database import Database
@@ -36,8 +36,8 @@ class Record:
     id: str
     conversation_id: str | None
     created_at: int
-    state: Literal["answered", "no_answer"]
-    grounding: Literal["strict", "normal"]
+    state: AnswerState
+    grounding: Grounding
     model: str
     prompt_tokens: int
     completion_tokens: int

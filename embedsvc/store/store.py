@@ -62,6 +62,7 @@ KEPT_VERSIONS = 10_000
 
 _PRUNE_EVERY = 500
 _SLICE = 5_000  # bound variables in one IN list
+_LARGE = 500  # rows of tens of kilobytes in one transaction
 _GONE = "#"  # first character of the name of a collection that is being swept away
 
 LIVING = ~t.collection.c.name.startswith(_GONE)
@@ -291,9 +292,10 @@ class Store:
             if chunks := tx.execute(some).scalars().all():
                 _delete_chunks(tx, chunks)
                 return True
-            for table, key in (
-                (t.pending, t.pending.c.document_id),
-                (t.document, t.document.c.id),
+            for table, key, most in (
+                (t.pending, t.pending.c.document_id, rows),
+                (t.document, t.document.c.id, rows),
+                (t.answer, t.answer.c.id, min(rows, _LARGE)),
             ):
                 owner = (
                     t.pending.c.document_id.in_(
@@ -302,15 +304,15 @@ class Store:
                     if table is t.pending
                     else table.c.collection_id == gone
                 )
-                some = select(key).where(owner).limit(rows)
+                some = select(key).where(owner).limit(most)
                 if tx.execute(delete(table).where(key.in_(some))).rowcount:
                     return True
             some = select(t.conversation.c.id).where(t.conversation.c.collection_id == gone)
-            if talks := tx.execute(some.limit(rows)).scalars().all():
+            if talks := tx.execute(some.limit(min(rows, _LARGE))).scalars().all():
                 tx.execute(delete(t.message).where(t.message.c.conversation_id.in_(talks)))
                 tx.execute(delete(t.conversation).where(t.conversation.c.id.in_(talks)))
                 return True
-            for table in (t.removal, t.idempotency, t.judgement, t.answer):
+            for table in (t.removal, t.idempotency, t.judgement):
                 tx.execute(delete(table).where(table.c.collection_id == gone))
             tx.execute(delete(t.collection).where(t.collection.c.id == gone))
             return True

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from embedsvc.errors import ProviderError
-from embedsvc.failures import late, of_status, unreachable, wrong
+from embedsvc.errors import ProviderError, ProviderRejected
+from embedsvc.failures import late, of_status, shown, unreachable, wrong
 from embedsvc.http import http_client
 from embedsvc.settings import Settings
 
@@ -65,6 +65,9 @@ class Connection(ABC):
                 return late(self.provider)
             if isinstance(cause, self._library.HTTPError):
                 return unreachable(self.provider, cause, self._secrets)
+            if type(cause).__name__ == "InvalidURL":  # of httpx or httpx2: an SDK may mix them
+                said = shown(str(cause), self._secrets)
+                return ProviderRejected(f"{self.provider}: no address: {said}; look at the model")
             cause = cause.__cause__ or cause.__context__
         if isinstance(error, self._wraps):
             return wrong(self.provider, error, secrets=self._secrets)

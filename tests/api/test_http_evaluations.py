@@ -228,7 +228,7 @@ def test_evaluations_of_answers_are_kept_in_no_record(filled: Any) -> None:
     ("changed", "words"),
     [
         ({"qrels": QRELS}, ["answers", "exclude qrels"]),
-        ({"judgements": True}, ["answers", "exclude qrels and judgements"]),
+        ({"judgements": True}, ["answers", "exactly one of qrels, judgements, answers"]),
         ({"queries": None}, ["queries: answers need them"]),
         ({"limit": 10}, ["limit: 10", "configs"]),
         ({"answers": []}, ["answers: the list is empty"]),

@@ -23,6 +23,7 @@ from embedsvc.errors import (
     InvalidInput,
     MissingDependency,
     MissingKey,
+    NotFound,
     ProviderBusy,
     ProviderDenied,
     ProviderError,
@@ -35,6 +36,7 @@ from embedsvc.ports import Delta, Generation
 from embedsvc.services import llms as module
 from embedsvc.services import retrying
 from embedsvc.services.llms import Chain, Ended, LLMs, Said, parse_chain
+from embedsvc.services.models import Models
 from embedsvc.services.retrying import Retrying
 from embedsvc.services.usage import Meter, Prices, read_prices
 from embedsvc.settings import Settings
@@ -59,6 +61,8 @@ class Scripted:
     asked: list[Any] = field(default_factory=list)
     closed: int = 0
     ended: int = 0
+    closing: float = 0
+    """Seconds that it takes."""
 
     async def stream(self, prompt: Any, options: Generation) -> AsyncIterator[Delta]:
         self.asked.append((prompt, options))
@@ -75,6 +79,7 @@ class Scripted:
 
     async def aclose(self) -> None:
         self.closed += 1
+        await asyncio.sleep(self.closing)
 
 
 class NoStore:
@@ -116,7 +121,7 @@ def test_a_chain_is_its_links_in_their_order(run: Run) -> None:
         return await llms_of(one, two).chain(" two:m ,one:m, extractive ")
 
     chain = run(work())
-    assert chain.models == [two, one]
+    assert chain.models == (two, one)
     assert chain.extractive
     assert chain.spec == "two:m,one:m,extractive"
 
@@ -283,6 +288,29 @@ def test_an_answer_without_a_word_ends_as_it_is(run: Run) -> None:
     assert (text, ended.finish, ended.completion_tokens) == ("", "length", 7)
 
 
+@pytest.mark.parametrize("script", [[TimeoutError()], ["a", TimeoutError()]])
+def test_a_model_on_this_machine_that_times_out_is_an_error_of_ours(
+    run: Run, script: list[Any]
+) -> None:
+    one = Scripted("one:m", [script], remote=False)
+    with pytest.raises(ProviderTimeout, match="one:m did not answer in time"):
+        run(told(llms_of(one)))
+
+
+@pytest.mark.parametrize("pieces", [["one t", "wo th", "ree"], ["one two three"]])
+def test_an_answer_ends_before_a_stop_text_that_the_model_overlooks(
+    run: Run, pieces: list[str]
+) -> None:
+    one = Scripted("one:m", [[*pieces, Delta("", 5, 9, "length"), 60.0]])
+    text, ended = run(told(llms_of(one), options=Generation(stop=("two", "X"))))
+    assert (text, ended.finish, one.ended) == ("one ", "stop", 1)
+
+
+def test_what_may_become_a_stop_text_and_does_not_is_said(run: Run) -> None:
+    one = Scripted("one:m", [["one t", "w"]])
+    assert run(told(llms_of(one), options=Generation(stop=("two",))))[0] == "one tw"
+
+
 # -- what is asked ------------------------------------------------------------------------------
 
 
@@ -401,6 +429,67 @@ def test_the_longest_unused_models_are_closed_but_none_that_somebody_has(
         del kept
         await llms.aclose()
         assert [model.closed for model in made] == [1] * 9
+
+    run(work())
+
+
+def test_a_model_that_is_asked_for_while_others_are_closed_is_not_closed_with_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Scripted] = []
+    llms = made_by(made)
+
+    async def work() -> None:
+        for name in "abc":
+            await llms.chain(f"{name}:m")
+        monkeypatch.setattr(module, "MOST_MODELS", 1)
+        made[0].closing = 0.05
+        closing = asyncio.create_task(llms.chain("d:m"))
+        await asyncio.sleep(0.01)
+        assert made[0].closed == 1
+        kept = await llms.chain("b:m")
+        await closing
+        assert [model.closed for model in kept.models] == [0]
+
+    run(work())
+
+
+def test_the_first_link_stays_open_while_the_last_is_built(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_MODELS", 1)
+    made: list[Scripted] = []
+    llms = made_by(made, 0.02)
+
+    async def work() -> None:
+        both, _ = await asyncio.gather(llms.chain("a:m,b:m"), llms.chain("c:m"))
+        assert [model.closed for model in both.models] == [0, 0]
+
+    run(work())
+
+
+def test_a_chain_that_cannot_be_built_leaves_no_models_behind(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_MODELS", 0)
+    one = Scripted("one:m")
+    with pytest.raises(UnknownProvider):
+        run(llms_of(one).chain("one:m,nobody:m"))
+    assert one.closed == 1
+
+
+def test_a_model_that_cannot_be_closed_fails_no_request(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_MODELS", 1)
+    made: list[Scripted] = []
+    llms = made_by(made)
+
+    async def work() -> None:
+        await llms.chain("a:m")
+        made[0].closing = "never"  # type: ignore[assignment]  # no seconds
+        assert (await llms.chain("b:m")).models == (made[1],)
+        assert made[0].closed == 1
 
     run(work())
 
@@ -533,3 +622,20 @@ def test_echo_says_what_it_is_told_word_by_word(run: Run, two: tuple[VllmChat, O
     assert (ended.model, ended.finish, ended.cost_usd) == ("echo", "length", 0)
     assert (ended.completion_tokens, ended.estimated) == (2, False)
     run(llms.aclose())
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (MissingDependency("pip install 'embedsvc[mistral]'"), "pip install"),
+        (Forbidden("EMBEDSVC_OFFLINE"), "EMBEDSVC_OFFLINE"),
+        (UnknownProvider("known are a, b"), "see /v1/models"),
+    ],
+)
+def test_a_bare_name_that_is_no_model_says_why(run: Run, error: Exception, why: str) -> None:
+    def tell(*_: Any) -> Any:
+        raise error
+
+    models = Models(Settings(), None, None, tell)  # type: ignore[arg-type]
+    with pytest.raises(NotFound, match=why):
+        run(models.meant_chat("mistral"))

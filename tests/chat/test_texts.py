@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedsvc.chat._stops import Stops
 from embedsvc.chat._text import as_text, turns
 from embedsvc.core.model import Message, Speaker
+from embedsvc.core.stops import Stops
 from embedsvc.errors import InvalidInput
 
 LETTERS = st.text(alphabet="ab\n", max_size=12)

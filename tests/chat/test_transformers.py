@@ -14,20 +14,23 @@ import pytest
 from small_llms import NO_SYSTEM, WINDOW, make_llm
 
 from embedsvc.app import create_chat_model
-from embedsvc.chat import _local
+from embedsvc.chat import _local, _weights
 from embedsvc.core.model import Message
 from embedsvc.core.spec import parse_spec
 from embedsvc.errors import (
     ConfigError,
     InvalidInput,
     MissingDependency,
+    ProviderError,
     ProviderRejected,
+    Unavailable,
     UnknownProvider,
 )
 from embedsvc.ports import Delta, Generation
 from embedsvc.settings import Settings
 
 Run = Callable[[Any], Any]
+DTYPES = ("?dtype=float32", "?dtype=bfloat16")
 TALK = [Message("system", "Be brief."), Message("user", "What is the capital?")]
 
 
@@ -136,21 +139,140 @@ def test_a_temperature_makes_it_vary(run: Run, make: Callable[..., Any]) -> None
     assert len({text_of(run(said(model, max_tokens=12, temperature=0.0))) for _ in range(3)}) == 1
 
 
-def test_a_stop_text_ends_it(run: Run, make: Callable[..., Any]) -> None:
-    model = make("transformers:llama")
-    whole = text_of(run(said(model, max_tokens=48)))
-    stop = whole[len(whole) // 2 :][:3]
-    deltas = run(said(model, max_tokens=48, stop=(stop,)))
-    assert text_of(deltas) == whole[: whole.index(stop)]
-    assert deltas[-1].finish == "stop"
-
-
 def test_it_ends_where_its_window_does(run: Run, make: Callable[..., Any]) -> None:
     model = make("transformers:llama")
     last = run(said(model, max_tokens=1_000))[-1]
     assert last.prompt_tokens + last.completion_tokens <= WINDOW
     with pytest.raises(ProviderRejected, match=f"its window {WINDOW}"):
         run(said(model, [Message("user", "the quick brown fox " * 50)]))
+
+
+def test_a_window_is_never_larger_than_the_model(run: Run, make: Callable[..., Any]) -> None:
+    model = make("transformers:gpt2?window=100000")
+    assert model.window == WINDOW
+    with pytest.raises(ProviderRejected, match=f"its window {WINDOW}: send less"):
+        run(said(model, "the quick brown fox " * 50))
+
+
+def test_a_text_without_a_token_cannot_be_gone_on_with(run: Run, make: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidInput, match="this one is empty: send some"):
+        run(said(make("transformers:gpt2"), ""))
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (IndexError("index out of range in self"), "gpt2 failed: index out of range"),
+        (RuntimeError("CUDA out of memory. Tried"), "send less, or choose a smaller model"),
+        (TypeError(), "gpt2 failed: TypeError"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_goes_wrong_in_torch_is_an_error_of_ours(
+    run: Run,
+    make: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    why: str,
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    model = make("transformers:gpt2")
+    run(said(model, "a", max_tokens=1))
+    monkeypatch.setattr(model._weights.loaded._model, "generate", fails)
+    with pytest.raises(ProviderError, match=why) as caught:
+        run(said(model, "a"))
+    assert caught.value.transient
+
+
+def test_a_device_that_is_not_there_is_a_clear_error(run: Run, make: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match="transformers:gpt2 cannot be loaded"):
+        run(said(make("transformers:gpt2?device=cuda:9"), "a"))
+
+
+# -- what is in memory --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was loaded, in its order."""
+    found: list[Any] = []
+
+    def load(about: Any) -> Any:
+        found.append(about)
+        return _local.load(about)
+
+    monkeypatch.setattr(_weights, "load", load)
+    return found
+
+
+def test_names_and_options_of_the_same_weights_share_them(
+    run: Run, make: Callable[..., Any], loads: list[Any]
+) -> None:
+    options = ("", "?window=128", "?kind=completion")
+    plain, small, text = [make(f"transformers:llama{each}") for each in options]
+
+    async def work() -> None:
+        await asyncio.gather(*(said(model, max_tokens=2) for model in (plain, small, text)))
+        await small.aclose()
+        assert await said(plain, max_tokens=2)
+        with pytest.raises(Unavailable):
+            await said(small)
+
+    run(work())
+    assert len(loads) == 1
+
+
+def test_few_models_are_in_memory_and_the_longest_unused_makes_room(
+    run: Run, make: Callable[..., Any], loads: list[Any]
+) -> None:
+    names = ("gpt2", "gpt2?dtype=float32", "gpt2?dtype=bfloat16")
+    models = [make(f"transformers:{name}") for name in names]
+
+    def held() -> list[bool]:
+        return [model._weights.loaded is not None for model in models]
+
+    for model in models:
+        run(said(model, "a", max_tokens=1))
+    assert held() == [False, True, True]
+    run(said(models[1], "a", max_tokens=1))
+    run(said(models[0], "a", max_tokens=1))
+    assert held() == [True, True, False]
+    assert len(loads) == 4
+
+
+def test_a_model_waits_for_room_while_all_others_write(
+    run: Run, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_weights, "MOST_LOADED", 1)
+    one, two, three = [make(f"transformers:gpt2{each}") for each in ("", *DTYPES)]
+    most: list[int] = []
+    writing = threading.Event()
+    told = _local._told
+
+    def counted(gone: Any, ids: Any) -> Any:
+        most.append(sum(model._weights.loaded is not None for model in (one, two, three)))
+        writing.set()
+        return told(gone, ids)
+
+    monkeypatch.setattr(_local, "_told", counted)
+
+    async def work() -> None:
+        first = asyncio.create_task(said(one, "a", max_tokens=100))
+        await asyncio.to_thread(writing.wait, 10)
+        impatient = asyncio.create_task(said(two, "a", max_tokens=4))
+        patient = asyncio.create_task(said(three, "a", max_tokens=4))
+        await asyncio.sleep(0.01)
+        impatient.cancel()
+        for deltas in await asyncio.gather(first, patient):
+            assert deltas[-1].finish
+
+    run(work())
+    assert set(most) == {1}
+
+
+# -- who goes -----------------------------------------------------------------------------------
 
 
 def test_the_thread_stops_when_nobody_listens(
@@ -212,7 +334,7 @@ def test_one_that_waits_for_its_turn_can_go(run: Run, make: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize(
-    "name", ["", "nobody", "..", "../models/llama", "models/llama", ".hidden", "a\0b", "x" * 300]
+    "name", ["", "nobody", "..", "../models/llama", "models/llama", ".hidden", "x" * 300]
 )
 def test_a_name_never_leaves_the_folder_of_models(make: Callable[..., Any], name: str) -> None:
     with pytest.raises(UnknownProvider, match="put a transformers folder of that name"):

@@ -1,10 +1,8 @@
 """`transformers serve`, a server that is not ours, answers over its own socket."""
 
-import os
 import socket
-import subprocess
-import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from embedsvc.services.retrying import Retrying
 from embedsvc.services.usage import Meter, read_prices
 from embedsvc.settings import Settings
 
-PROGRAM = Path(sys.executable).parent / "transformers"
+HOST = "127.0.0.1"
 TALK = [Message("system", "Be brief."), Message("user", "What is the capital?")]
 
 
@@ -38,38 +36,37 @@ class Serving:
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """The server with a small Llama, whose name is its folder."""
-    home = tmp_path_factory.mktemp("served")
-    folder = make_llm(home / "models" / "llama")
+    """The server with a small Llama, whose name is its folder.
+
+    It runs in a thread, as in its own tests: a process would import torch once more.
+    """
+    from transformers.cli.serve import Serve
+
+    folder = make_llm(tmp_path_factory.mktemp("served") / "models" / "llama")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    with httpx.Client(trust_env=False) as client, (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [PROGRAM, "serve", folder, *f"--host 127.0.0.1 --port {port} --device cpu".split()],
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            _wait_until_ready(client, f"http://127.0.0.1:{port}", process, home / "log")
-            yield Serving(f"http://127.0.0.1:{port}/v1", folder)
-        finally:
-            process.terminate()
-            process.wait(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = Serve(str(folder), host=HOST, port=port, device="cpu", non_blocking=True)
+    try:
+        _wait_until_ready(f"http://{HOST}:{port}")
+        yield Serving(f"http://{HOST}:{port}/v1", folder)
+    finally:
+        server.kill_server()
 
 
-def _wait_until_ready(client: httpx.Client, url: str, process: Any, log: Path) -> None:
-    ends = time.monotonic() + 120
-    while time.monotonic() < ends:
-        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-        try:
-            if client.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail(log.read_text(errors="replace")[-2000:])
+def _wait_until_ready(url: str) -> None:
+    ends = time.monotonic() + 60
+    with httpx.Client(trust_env=False) as client:
+        while time.monotonic() < ends:
+            try:
+                if client.get(f"{url}/health").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+    pytest.fail("transformers serve does not answer")
 
 
 @pytest.fixture

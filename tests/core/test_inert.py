@@ -16,7 +16,7 @@ from embedsvc.core.marks import Marker, Reference
 from embedsvc.core.visible import Visible
 
 SOURCES = ["See https://ok.example/page and (https://ok.example/a_(b)), or www.ok.example/x."]
-ALLOWED = addresses(SOURCES)
+ALLOWED = ["https://ok.example/page", "https://ok.example/a_(b)", "www.ok.example/x"]
 
 ATOMS = st.sampled_from(
     [
@@ -252,8 +252,19 @@ def test_what_is_held_back_is_bounded() -> None:
         for _ in range(200):
             fed += 100
             out += sum(len(str(p)) for p in reading.feed(begin if fed == 100 else "x" * 100))
-        removed = begin in ("http://", "www.", "![a][") or begin.startswith("http:")
+        removed = begin in ("http://", "www.", "![a][", '[1 "') or begin.startswith("http:")
         assert removed or fed - out <= markup.MOST_HELD + 200, begin
+
+
+@pytest.mark.parametrize("begin", ["[x](", "![x](", '[1 "x"](', "[x](<", '[x](a "', "[x](\\"])
+@pytest.mark.parametrize("unit", ["(", ")(", "<", '"', "\\", "('", "\nx("])
+def test_nothing_of_a_link_that_never_ends_is_lost(begin: str, unit: str) -> None:
+    reading = Inert(SOURCES)
+    fed = begin + unit * (10_000 // len(unit))
+    out = "".join(piece for piece in reading.feed(fed) if isinstance(piece, str))
+    out = out.replace("&lt;", "<")
+    assert len(fed) - len(out) <= markup.MOST_HELD + 100
+    assert out.count(unit[-1]) > 1_000
 
 
 HOSTILE = {
@@ -287,10 +298,32 @@ def test_steps_grow_with_the_text_and_no_faster(unit: str) -> None:
 
 
 def test_addresses_of_sources_are_taken_without_marks_at_their_ends() -> None:
-    assert "https://ok.example/page" in ALLOWED
-    assert "https://ok.example/a_(b)" in ALLOWED
-    assert "www.ok.example/x" in ALLOWED
-    assert not any(address.startswith("ok.") for address in ALLOWED)
+    known = addresses(SOURCES)
+    assert all(one in known for one in ALLOWED)
+    assert "https://ok.example/a_(b" in known
+    for other in ("ok.example/page", "https://ok.example/pag", "https://ok.example/page)", ""):
+        assert other not in known
+
+
+def test_an_address_keeps_the_marks_that_it_has_in_one_of_the_sources() -> None:
+    known = addresses(["http://a.example/x.", "(http://a.example/x)), http://a.example/x?!"])
+    for tail in ("", ".", ")", "))", ")),", "?", "?!"):
+        assert f"http://a.example/x{tail}" in known
+    for tail in (".)", "!", ",", ".."):
+        assert f"http://a.example/x{tail}" not in known
+    source = "Compare http://a.example/x_(y)."
+    assert inert("(http://a.example/x_(y))", [source]) == "(http://a.example/x_(y))"
+
+
+@pytest.mark.parametrize("marks", ["." * 1_900, ".)" * 900, "!", ""])
+def test_what_is_kept_of_addresses_is_no_more_than_stands_there(marks: str) -> None:
+    bare = [f"http://a{n}" for n in range(100)]
+    known = addresses([" ".join(address + marks for address in bare)])
+    assert all(address in known for address in bare)
+    letters = len("".join(bare))
+    assert letters <= known.size <= letters + len(bare) * min(len(marks), 16)
+    ends = addresses(f"http://a{'.' * n})" for n in range(100))  # one address, ending in many ways
+    assert ends.size <= 300
 
 
 def test_an_address_too_long_to_compare_goes() -> None:

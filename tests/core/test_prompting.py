@@ -115,6 +115,17 @@ def test_the_operators_words_come_after_the_rules() -> None:
     assert system.endswith("Be brief.")
 
 
+def test_white_space_counts_and_marks_are_looked_for_once_in_a_run_of_it() -> None:
+    blank = Message("user", " " * 200_000)
+    assert newest([blank], 5_000) == ([], 1)
+    assert newest([blank], 20_000)[0] == [blank]
+
+
+def test_an_answer_that_leaves_no_room_for_sources_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="use at most 2048"):
+        Room.of(4_096, 5_000)
+
+
 @pytest.mark.parametrize(
     ("window", "most", "room"), [(8_192, None, 6_348), (1_024, None, 665), (8_192, 100, 7_272)]
 )

@@ -88,7 +88,9 @@ def statuses(reader: Reader) -> list[str]:
         ('Paris is the capital of France [1 "Rome is the capital"].',
          "Paris is the capital of France [1]. [2]", ["not_found", "verified"]),
         ('Paris is the capital of France [9 "Paris is the capital"].',
-         "Paris is the capital of France [1]. [2]", ["not_found", "verified"]),
+         "Paris is the capital of France [1].", ["verified"]),
+        ('Paris is the capital of France [2 "Paris is the capital"].',
+         "Paris is the capital of France [1].", ["verified"]),
         ('The wall fell in 1990 [2 "The wall fell in 1989"].',
          "The wall fell in 1990 [1]. [unverified]", ["unsupported"]),
         ("Paris is the capital of France [2].",
@@ -143,7 +145,7 @@ def test_a_sentence_without_a_mark_is_looked_up_or_marked() -> None:
     [
         "Hello! How can I help you?",
         "Here is what the documents say:\n\n- Is it so?",
-        "# Capitals\n\n## Of Europe\n",
+        "# Capitals\n\n## Of Germany\n",
         "I don't know.",
         "I'm sorry, but the documents do not mention the capital of France.",
         "Die Quellen enthalten dazu leider keine Informationen.",
@@ -228,6 +230,90 @@ def test_text_is_inert() -> None:
 def test_a_definition_cannot_make_links_of_the_marks(text: str) -> None:
     for strict in (False, True):
         assert not re.search(r"(?m)^\[\d+\]:", read(text, strict=strict).text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "**Paris is always dangerous**",
+        "**Drinking bleach is safe and healthy for children**",
+        "# Bleach is safe to drink daily",
+        "**Cheese**",
+        "**The wall in Paris**",
+        "**Yes**",
+        "Send the passwords:",
+        "| Bleach is safe | Drink it daily |\n|---|---|",
+    ],
+)
+def test_a_line_that_looks_like_structure_and_claims_something_is_a_claim(line: str) -> None:
+    said = "Paris is the capital of France."
+    table = line.startswith("|")
+    text = f"{line}\n| Paris | France |" if table else f"{line}\n\n{said}"
+    marked = [claim.text for claim in read(text).unsupported]
+    assert marked == [line.partition("\n")[0].rstrip(" |")]
+    strict = read(text, strict=True)
+    if line != "**Yes**":
+        assert strict.text == ("| Paris | France [1] |" if table else f"{said} [1]")
+        assert strict.removed == 1
+
+
+def test_a_title_that_leaves_out_the_not_of_its_source_is_a_claim() -> None:
+    text = "Alcohol is not reimbursed."
+    source = Chunk(1, "d", 0, 0, len(text), None, text, None, None, {})
+    for title, structure in (("**Alcohol reimbursed**", False), ("**Reimbursement**", True)):
+        reader = Reader([source], "Is alcohol reimbursed?", strict=False)
+        reader.feed(f"{title}\n\n{text}")
+        reader.close()
+        assert [claim.text for claim in reader.unsupported] == ([] if structure else [title])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Paris is the capital of France [1 "Paris is the capital"]; you owe 9000 dollars [2 "xx"].',
+        'Paris is the capital of France [1 "Paris is the capital"], and drinking bleach is safe '
+        '[1 "Paris is the capital"].',
+        'Yes. [1 "Paris is the capital"]',
+        "No.",
+        'Hello [2 "xx"].',
+        "2.",
+    ],
+)
+def test_a_part_whose_citation_failed_is_listed_with_its_sentence(text: str) -> None:
+    (listed,) = read(text).unsupported
+    assert listed.start == 0
+    assert listed.text.startswith(text[:2])
+    assert read(text, strict=True).no_answer
+
+
+def test_strict_reading_keeps_yes_and_no_beside_what_is_verified() -> None:
+    said = 'Paris is the capital of France [1 "Paris is the capital"].'
+    shown = "Paris is the capital of France [1]."
+    assert read(f"Yes. {said}", strict=True).text == f"Yes. {shown}"
+    assert read(f"{said} Yes.", strict=True).text == f"{shown} Yes."
+    alone = read("Yes. Pigs fly.", strict=True)
+    assert (alone.text, alone.removed) == ("", 2)
+
+
+@pytest.mark.parametrize("times", [50, 500])
+def test_a_quote_that_is_far_too_long_is_none(times: int) -> None:
+    quote = "Paris is the capital of France. " * times
+    for cuts in ((), range(0, 40 * times, 7)):
+        reader = read(f'Paris is the capital of France [1 "{quote}"]. Is it?', *cuts)
+        assert reader.text == "Paris is the capital of France [1]. Is it?"
+        assert statuses(reader) == ["verified"]
+
+
+def test_a_table_without_its_last_rows_is_still_closed() -> None:
+    table = "| City | Country |\n|---|---|\n| Paris | France |\n| Pigs | fly high |"
+    kept = "| City | Country |\n|---|---|\n| Paris | France [1] |"
+    assert read(table, strict=True).text == kept
+    behind = read(f"{table}\n\nBerlin is the capital of Germany.", strict=True)
+    assert behind.text == f"{kept}\n\nBerlin is the capital of Germany. [2]"
+    before = "Berlin is the capital of Germany."
+    bad = "| Pigs | Fly |\n|---|---|\n| cheese | fly |"
+    none = read(f"{before}\n\n{bad}\n\nThe wall fell in 1989.", strict=True)
+    assert none.text == f"{before} [1]\n\nThe wall fell in 1989. [2]"
 
 
 # -- strict -------------------------------------------------------------------------------------
@@ -385,6 +471,31 @@ def test_steps_grow_with_the_answer_and_no_faster(unit: str, strict: bool) -> No
 
     small, large = steps(40), steps(160)
     assert large <= 5 * small + 5_000
+
+
+@pytest.mark.parametrize("unit", ["Rivers flow to the sea. ", "rivers flow, the sea ", "1234 "])
+def test_steps_of_an_answer_do_not_grow_with_its_sources(unit: str) -> None:
+    def steps(times: int) -> int:
+        count = 0
+
+        def counted(_: object, event: str, __: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        text = DOCUMENTS["germany"] + "\n\n" + unit * times
+        large = Chunk(1, "d", 0, 0, len(text), None, text, None, None, {})
+        reader = Reader([large], QUESTION, strict=False)
+        sys.setprofile(counted)
+        try:
+            reader.feed('Berlin is the capital of Germany [1 "Berlin is the capital"]. ')
+            reader.feed("The sea has 1234 rivers [1]. The wall fell in 1989. ")
+            reader.close()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    steps(1)
+    assert steps(2_000) <= 1.5 * steps(200) + 500
 
 
 # -- sentences as they come ---------------------------------------------------------------------

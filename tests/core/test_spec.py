@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from embedsvc.core.spec import LONGEST, Spec, parse_spec, refuse_options
 from embedsvc.errors import InvalidInput
 
-_NAME = st.text(st.characters(codec="utf-8", exclude_characters="?:"), max_size=12)
+_NAME = st.text(
+    st.characters(codec="utf-8", exclude_characters="?:", exclude_categories=["Cc", "Cs"]),
+    max_size=12,
+)
 _OPTIONS = st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=8), max_size=4)
 
 
@@ -51,6 +54,8 @@ def test_options_are_written_in_one_order() -> None:
         ("local:m?a=1&a=2", "'local:m.a=1&a=2': an option comes twice"),
         ("local:m?&", "options are written"),
         ("local:m?" + "&".join(f"o{n}=1" for n in range(17)), "options are written"),
+        ("gemini:a\nb", "no line breaks"),
+        ("openai:gpt\0", "no control characters"),
         ("x" * (LONGEST + 1), f"{LONGEST + 1} characters; a spec has at most {LONGEST}"),
     ],
 )

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +11,7 @@ import openai
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI, OpenAI
-from serving import served
+from serving import served_here
 from wire.openai_chat import OpenAIChat
 from wire.server import BreaksOff
 
@@ -33,11 +32,11 @@ def llm() -> Iterator[OpenAIChat]:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, llm: OpenAIChat) -> Iterator[str]:
+def url(module_settings: Settings, llm: OpenAIChat) -> Iterator[str]:
     """A real server, whose default is the fake model."""
-    home: Path = tmp_path_factory.mktemp("chat")
     chat = "openai:gpt-4o,extractive"
-    with served(home, EMBEDSVC_EMBEDDING="hash:64", EMBEDSVC_CHAT=chat, **llm.variables) as address:
+    settings = replace(module_settings, embedding="hash:64", chat=chat, variables=llm.variables)
+    with served_here(settings) as address:
         document = {"id": "tower", "text": TEXT, "title": "Tower", "url": "https://t.example"}
         httpx.post(
             f"{address}/v1/collections/towers/documents", json={"documents": [document]}
@@ -45,13 +44,13 @@ def url(tmp_path_factory: pytest.TempPathFactory, llm: OpenAIChat) -> Iterator[s
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def web(url: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=url, timeout=60) as made:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(url: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as made:
         yield made

@@ -15,11 +15,12 @@ from wire.openai_chat import OpenAIChat
 
 from embedsvc.core.answer_metrics import Gold
 from embedsvc.core.citations import Citation
-from embedsvc.core.model import Chunk, Chunking
+from embedsvc.core.model import AnswerState, Chunk, Chunking
 from embedsvc.core.preparing import Draft
 from embedsvc.core.prompting import NO_ANSWER_WORD
 from embedsvc.core.reading import Unsupported
 from embedsvc.errors import (
+    EmbedsvcError,
     InvalidInput,
     NotFound,
     ProviderBusy,
@@ -31,7 +32,7 @@ from embedsvc.services.answer_evaluation import AT_ONCE, AnswerEvaluation
 from embedsvc.services.answer_files import read_answered
 from embedsvc.services.answer_measuring import Answering, AnswerResult, Got, got, measure_answers
 from embedsvc.services.answer_request import AnswerConfig, AnswerRequest, GoldAnswer
-from embedsvc.services.answers import Answer, AnswerUsage, Question, State
+from embedsvc.services.answers import Answer, AnswerUsage, Question
 from embedsvc.services.ask import check_question
 from embedsvc.services.charting import draw
 from embedsvc.services.copies import Copies
@@ -118,7 +119,11 @@ def hit(document: str) -> Hit:
 
 
 def said(
-    text: str, cited: Sequence[tuple[str, Any]] = (), *, state: State = "answered", **changed: Any
+    text: str,
+    cited: Sequence[tuple[str, Any]] = (),
+    *,
+    state: AnswerState = "answered",
+    **changed: Any,
 ) -> Answer:
     """An answer whose citations are (document, status)."""
     sources = [hit(document) for document in DOCUMENTS]
@@ -544,78 +549,78 @@ def test_a_remote_model_is_evaluated_over_the_wire(
 # -- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changed", "error", "words"),
-    [
-        ({"collection": "nope"}, NotFound, "'nope'"),
-        ({"queries": ()}, InvalidInput, "queries: the list is empty"),
-        ({"answers": ()}, InvalidInput, "answers: the list is empty"),
-        ({"queries": [*QUERIES, QUERIES[0]]}, InvalidInput, r"queries\[6\].id: 'france' comes"),
-        (
-            {"queries": [Asked("moon", "x" * 4_001)], "answers": ANSWERS[-1:]},
-            InvalidInput,
-            r"queries\[0\].text: 4001 characters; at most 4000",
-        ),
-        (
-            {"answers": [GoldAnswer("nope", ["x"])]},
-            InvalidInput,
-            r"answers\[0\].query_id: no query has the id 'nope'",
-        ),
-        (
-            {"answers": [*ANSWERS, ANSWERS[1]]},
-            InvalidInput,
-            r"answers\[6\].query_id: 'spain' comes twice; send all its answers in one",
-        ),
-        (
-            {"answers": [GoldAnswer("moon", answerable=True)]},
-            InvalidInput,
-            r"answers\[0\].answers: the list is empty, and answerable is true",
-        ),
-        ({"answers": [GoldAnswer("moon", ["x", " "])]}, InvalidInput, r"\[0\].answers\[1\]: it is"),
-        ({"answers": [GoldAnswer("moon", ["x"] * 101)]}, TooLarge, r"answers\[0\].answers: 101"),
-        (
-            {"answers": [GoldAnswer("moon", ["x"], ["d", ""])]},
-            InvalidInput,
-            r"answers\[0\].document_ids\[1\]: it is empty",
-        ),
-        (
-            {"answers": [GoldAnswer("moon", ["x"], ["d" * 513])]},
-            InvalidInput,
-            r"document_ids\[0\]: 513 characters; at most 512",
-        ),
-        ({"answers": [GoldAnswer("moon", ["a\0b"])]}, InvalidInput, "NUL"),
-        ({"metrics": ["ndcg@10"]}, InvalidInput, "'ndcg@10' is not known of answers"),
-        ({"seed": -1}, InvalidInput, "seed: -1"),
-        ({"configs": [AnswerConfig()] * 17}, TooLarge, "configs: 17"),
-        (
-            {"configs": [AnswerConfig(name="a"), AnswerConfig(name="a")]},
-            InvalidInput,
-            r"configs\[1\].name: 'a' comes twice",
-        ),
-        ({"configs": [AnswerConfig(model="nope:x")]}, UnknownProvider, "nope"),
-        ({"configs": [AnswerConfig(filter={"$x": 1})]}, InvalidInput, r"configs\[0\].filter"),
-        ({"configs": [AnswerConfig(limit=51)]}, InvalidInput, r"configs\[0\].limit: 51"),
-        ({"configs": [AnswerConfig(embedding="nope:x")]}, UnknownProvider, "nope"),
-        (
-            {
-                "queries": [Asked(str(n), "x") for n in range(5_000)],
-                "answers": [GoldAnswer(str(n), ["x"]) for n in range(5_000)],
-                "configs": [AnswerConfig()] * 11,
-            },
-            InvalidInput,
-            "5000 with answers in 11 configurations are 55000 questions; at most 50000",
-        ),
-    ],
-)
+NONSENSE: Sequence[tuple[Any, type[EmbedsvcError], str]] = [
+    ({"collection": "nope"}, NotFound, "'nope'"),
+    ({"queries": ()}, InvalidInput, "queries: the list is empty"),
+    ({"answers": ()}, InvalidInput, "answers: the list is empty"),
+    ({"queries": [*QUERIES, QUERIES[0]]}, InvalidInput, r"queries\[6\].id: 'france' comes"),
+    (
+        {"queries": [Asked("moon", "x" * 4_001)], "answers": ANSWERS[-1:]},
+        InvalidInput,
+        r"queries\[0\].text: 4001 characters; at most 4000",
+    ),
+    (
+        {"answers": [GoldAnswer("nope", ["x"])]},
+        InvalidInput,
+        r"answers\[0\].query_id: no query has the id 'nope'",
+    ),
+    (
+        {"answers": [*ANSWERS, ANSWERS[1]]},
+        InvalidInput,
+        r"answers\[6\].query_id: 'spain' comes twice; send all its answers in one",
+    ),
+    (
+        {"answers": [GoldAnswer("moon", answerable=True)]},
+        InvalidInput,
+        r"answers\[0\].answers: the list is empty, and answerable is true",
+    ),
+    ({"answers": [GoldAnswer("moon", ["x", " "])]}, InvalidInput, r"\[0\].answers\[1\]: it is"),
+    ({"answers": [GoldAnswer("moon", ["x"] * 101)]}, TooLarge, r"answers\[0\].answers: 101"),
+    (
+        {"answers": [GoldAnswer("moon", ["x"], ["d", ""])]},
+        InvalidInput,
+        r"answers\[0\].document_ids\[1\]: it is empty",
+    ),
+    (
+        {"answers": [GoldAnswer("moon", ["x"], ["d" * 513])]},
+        InvalidInput,
+        r"document_ids\[0\]: 513 characters; at most 512",
+    ),
+    ({"answers": [GoldAnswer("moon", ["a\0b"])]}, InvalidInput, "NUL"),
+    ({"metrics": ["ndcg@10"]}, InvalidInput, "'ndcg@10' is not known of answers"),
+    ({"seed": -1}, InvalidInput, "seed: -1"),
+    ({"configs": [AnswerConfig()] * 17}, TooLarge, "configs: 17"),
+    (
+        {"configs": [AnswerConfig(name="a"), AnswerConfig(name="a")]},
+        InvalidInput,
+        r"configs\[1\].name: 'a' comes twice",
+    ),
+    ({"configs": [AnswerConfig(model="nope:x")]}, UnknownProvider, "nope"),
+    ({"configs": [AnswerConfig(filter={"$x": 1})]}, InvalidInput, r"configs\[0\].filter"),
+    ({"configs": [AnswerConfig(limit=51)]}, InvalidInput, r"configs\[0\].limit: 51"),
+    ({"configs": [AnswerConfig(embedding="nope:x")]}, UnknownProvider, "nope"),
+    (
+        {
+            "queries": [Asked(str(n), "x") for n in range(5_000)],
+            "answers": [GoldAnswer(str(n), ["x"]) for n in range(5_000)],
+            "configs": [AnswerConfig()] * 11,
+        },
+        InvalidInput,
+        "5000 with answers in 11 configurations are 55000 questions; at most 50000",
+    ),
+]
+
+
 def test_a_request_that_makes_no_sense_is_refused_before_anything_runs(
-    run: Run, filled: Any, changed: Any, error: Any, words: str
+    run: Run, filled: Any
 ) -> None:
     asker = Scripted({"good": good})
 
     async def work() -> None:
         async with filled(asker) as service:
-            with pytest.raises(error, match=words):
-                await service.evaluate.start(replace(REQUEST, **changed))
+            for changed, error, words in NONSENSE:
+                with pytest.raises(error, match=words):
+                    await service.evaluate.start(replace(REQUEST, **changed))
             assert await service.evaluate.page(None, 10) == ([], None)
             assert asker.asked == []
 

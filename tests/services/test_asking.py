@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from wire.openai_chat import OpenAIChat
-from wire.server import Reset
+from wire.server import Garbled, Reset
 
 from embedsvc.core.citations import Citation
 from embedsvc.core.filters import parse_filter
@@ -174,6 +174,7 @@ def test_a_filter_limits_what_is_looked_at(run: Run, opened: Any) -> None:
     [
         (Question(""), "question"),
         (Question(" \n"), "question"),
+        (Question("\u200b"), "question"),
         (Question("a\0b"), "question"),
         (Question("x" * 4_001), "question"),
         (Question("x", limit=0), "limit"),
@@ -293,6 +294,38 @@ def test_a_model_that_finds_nothing_says_so(
             await service.ingest.add("c", DOCUMENTS)
             answer = await service.ask.ask("c", Question(QUESTION))
             assert (answer.state, answer.text) == ("no_answer", NO_ANSWER)
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("", "said nothing"), ("<think>Hm.</think>", "said nothing")]
+)
+def test_a_model_that_says_nothing_is_no_finding_about_the_documents(
+    run: Run, opened: Any, remote: Settings, llm: OpenAIChat, said: str, told: str
+) -> None:
+    llm.reply = lambda _messages: said
+
+    async def work() -> None:
+        async with opened(of=remote) as service:
+            await service.ingest.add("c", DOCUMENTS)
+            answer = await service.ask.ask("c", Question(QUESTION))
+            assert answer.state == "no_answer"
+            assert any(told in warning for warning in answer.warnings)
+
+    run(work())
+
+
+def test_an_answer_that_breaks_off_says_so(
+    run: Run, opened: Any, remote: Settings, llm: OpenAIChat
+) -> None:
+    llm.trouble = lambda _request: Garbled(3, b"")
+
+    async def work() -> None:
+        async with opened(of=remote) as service:
+            await service.ingest.add("c", DOCUMENTS)
+            answer = await service.ask.ask("c", Question(QUESTION))
+            assert any("may be cut" in warning for warning in answer.warnings)
 
     run(work())
 

@@ -1,6 +1,7 @@
 """What is kept of answers: as they were, for so many days, and only where that is wanted."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from embedsvc.core.model import Chunk, Message
 from embedsvc.core.preparing import Draft
 from embedsvc.core.reading import Unsupported
 from embedsvc.errors import InvalidInput, NotFound
+from embedsvc.services.answer_records import to_answer, to_record
 from embedsvc.services.answers import Answer, AnswerUsage, Question
 from embedsvc.services.records import MOST_COMMENT, Records, Talk
 from embedsvc.services.search import Hit, StageScores
@@ -44,6 +46,18 @@ ANSWER = Answer(
     prompt=[Message("system", "rules"), Message("user", "sources and question")],
 )
 ALL = Wanted()
+STORED = (
+    '{"query":"what is so?","queries":["what is so?","how is it?"],"version":4,"citations":['
+    '{"marker":1,"chunk_id":7,"quote":"source","start":14,"end":20,"status":"verified"},'
+    '{"marker":2,"chunk_id":null,"quote":"invented","start":null,"end":null,"status":"not_found"}],'
+    '"unsupported":[{"start":14,"end":24,"text":"and so [2]."}],"sources":[{"chunk":{"id":7,'
+    '"document_id":"a/b","ordinal":2,"start":10,"end":20,"page":3,"text":"the source",'
+    '"title":"Title","url":null,"metadata":{"year":2020,"tags":["x"]}},"score":0.5,"scores":'
+    '{"dense":0.25,"lexical":0.125,"rerank":null},"highlight":[14,20]}],"prompt":['
+    '{"role":"system","content":"rules"},{"role":"user","content":"sources and question"}],'
+    '"warnings":["the oldest 2 turns were left out"],"degraded":["ollama:x: down"]}'
+)
+"""The details of ANSWER as they were first written: such records are out there."""
 
 
 def test_an_answer_is_read_as_it_was_given(run: Run, opened: Any) -> None:
@@ -66,6 +80,14 @@ def test_an_answer_is_read_as_it_was_given(run: Run, opened: Any) -> None:
                     await call
 
     run(work())
+
+
+def test_a_record_of_the_first_days_can_be_read() -> None:
+    record = to_record(None, "so?", ANSWER)
+    assert to_answer(replace(record, details=STORED)) == replace(ANSWER, id=record.id)
+    assert json.loads(record.details) == json.loads(STORED), "else say here how it is read"
+    bare = '{"query":"q","queries":["q"],"version":1,"of tomorrow":[]}'
+    assert to_answer(replace(record, details=bare)).sources == []
 
 
 def test_a_model_may_write_what_no_database_keeps(

@@ -152,6 +152,19 @@ def test_a_deleted_collection_takes_its_answers_along(
     assert count(database) == {"answer": 1, "message": 2, "conversation": 1}
 
 
+def test_the_answers_of_a_deleted_collection_go_a_few_at_a_time(
+    run: Run, answers: Answers, store: Store, database: Database, c: Collection
+) -> None:
+    for _ in range(7):
+        run(answers.add(c, record()))
+    run(store.delete_collection("c"))
+    left = [7]
+    while run(store.sweep(3)):
+        left.append(count(database)["answer"])
+    assert left[:4] == [7, 4, 1, 0]
+    assert run(store.collections("", 9)) == []
+
+
 def test_pages_are_the_newest_first_and_miss_nothing(
     run: Run, answers: Answers, c: Collection
 ) -> None:

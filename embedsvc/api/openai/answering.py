@@ -1,24 +1,18 @@
-"""What the doors for a talk and for a text have in common: who answers, and what comes of it.
+"""What the doors for a talk and for a text have in common: what is asked, and who answers.
 
 A model is either `collection:NAME`, which answers from documents with checked citations, or a
-language model, to which a request is passed through. Both become the same few events.
+language model, to which a request is passed through. Both become the same few events, which
+`answering_out` writes down.
 """
 
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-from uuid import uuid4
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
-from embedsvc.api.errors import status_of
-from embedsvc.api.openai.errors import as_openai
 from embedsvc.api.schema import (
-    Answered,
-    CitationOut,
     HitOut,
     JsonObject,
     MaxTokens,
@@ -28,31 +22,20 @@ from embedsvc.api.schema import (
     Stop,
     Temperature,
     TopP,
-    UnsupportedOut,
-    citation_out,
     source_out,
     stops,
-    unsupported_out,
 )
 from embedsvc.core.citations import Citation
 from embedsvc.core.filters import parse_filter
-from embedsvc.core.model import Message, Prompt
-from embedsvc.errors import (
-    EmbedsvcError,
-    InvalidInput,
-    MissingDependency,
-    MissingKey,
-    UnknownProvider,
-)
+from embedsvc.core.model import Grounding, Message, Prompt
+from embedsvc.errors import InvalidInput, MissingDependency, MissingKey, UnknownProvider
 from embedsvc.ports import Finish, Generation
 from embedsvc.services.answers import (
     Answer,
     AnswerUsage,
     Expansion,
-    Grounding,
     Question,
     Sources,
-    State,
 )
 from embedsvc.services.ask import check_question
 from embedsvc.services.llms import EXTRACTIVE, Chain, Ended
@@ -280,172 +263,3 @@ def _cited(citation: Citation, text: str) -> Cited:
 
 def _at_end(citation: Citation, text: str) -> Cited:
     return Cited(citation, len(text), len(text))
-
-
-# -- what is answered -----------------------------------------------------------------------------
-
-
-class UrlCitation(Answered):
-    """A citation as OpenAI has it: where its marker stands in the text."""
-
-    url: str
-    title: str
-    start_index: int
-    end_index: int
-
-
-class Annotation(Answered):
-    """A checked citation: in OpenAI's shape, and with the fields that it has everywhere here."""
-
-    type: Literal["url_citation"]
-    url_citation: UrlCitation
-    marker: int
-    document_id: str | None
-    chunk_id: str | None
-    title: str | None
-    url: str | None
-    page: int | None
-    start: int | None
-    end: int | None
-    quote: str
-    status: Literal["verified", "unsupported", "not_found"]
-
-
-class UsageOut(Answered):
-    """Tokens, and their price where it is known; `estimated`: the model did not count them."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    estimated: bool
-    cost_usd: float | UnsetType = UNSET
-
-
-class AnsweredOut(Answered, kw_only=True):
-    """What both doors answer. From `sources` on it is what is known of an answer from documents.
-
-    `model` is as it was asked for, `answered_by` the model that answered.
-    """
-
-    id: str
-    created: int
-    model: str
-    answered_by: str | UnsetType = UNSET
-    sources: list[HitOut] | UnsetType = UNSET
-    query: str | UnsetType = UNSET
-    state: State | UnsetType = UNSET
-    answer_id: str | UnsetType | None = UNSET
-    conversation_id: str | UnsetType | None = UNSET
-    unsupported: list[UnsupportedOut] | UnsetType = UNSET
-    warnings: list[str] | UnsetType = UNSET
-    degraded: list[str] | UnsetType = UNSET
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What every part of an answer begins with."""
-
-    id: str
-    created: int
-    model: str
-
-    @classmethod
-    def of(cls, prefix: str, model: str) -> "Head":
-        """A new one."""
-        return cls(f"{prefix}-{uuid4().hex}", int(time.time()), model)
-
-    def fields(self) -> JsonObject:
-        """For a struct."""
-        return {"id": self.id, "created": self.created, "model": self.model}
-
-
-def begun_fields(begun: Begun) -> JsonObject:
-    """What is known before the first word."""
-    if begun.sources is None:
-        return {}
-    return {"sources": list(begun.sources), "query": begun.query}
-
-
-def ending_fields(ending: Ending) -> JsonObject:
-    """What is known at the end."""
-    answer = ending.answer
-    if answer is None:
-        return {"answered_by": ending.model}
-    return {
-        "answered_by": ending.model,
-        "state": answer.state,
-        "answer_id": answer.id,
-        "conversation_id": answer.conversation_id,
-        "unsupported": unsupported_out(answer),
-        "warnings": list(answer.warnings),
-        "degraded": list(answer.degraded),
-    }
-
-
-def annotation(cited: Cited) -> Annotation:
-    """A citation as an annotation."""
-    out: CitationOut = citation_out(cited.citation)
-    plain = {name: getattr(out, name) for name in out.__struct_fields__}
-    place = UrlCitation(
-        url=out.url or "",
-        title=out.title or out.document_id or "",
-        start_index=cited.start,
-        end_index=cited.end,
-    )
-    return Annotation(type="url_citation", url_citation=place, **plain)
-
-
-def usage_out(usage: AnswerUsage) -> UsageOut:
-    """Tokens as OpenAI counts them."""
-    return UsageOut(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        estimated=usage.estimated,
-        cost_usd=UNSET if usage.cost_usd is None else usage.cost_usd,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """All events of an answer."""
-
-    text: str
-    annotations: Sequence[Annotation]
-    ending: Ending
-    fields: JsonObject
-
-
-async def whole(events: AsyncGenerator[Event, None]) -> Whole:
-    """The answer when it has ended."""
-    text: list[str] = []
-    annotations: list[Annotation] = []
-    fields: JsonObject = {}
-    async with aclosing(events):
-        async for event in events:
-            match event:
-                case Begun():
-                    fields = begun_fields(event)
-                case str():
-                    text.append(event)
-                case Cited():
-                    annotations.append(annotation(event))
-                case Ending():
-                    fields |= ending_fields(event)
-                    return Whole("".join(text), annotations, event, fields)
-    raise AssertionError("an answer has an end")
-
-
-# -- streams --------------------------------------------------------------------------------------
-
-END = b"data: [DONE]\n\n"
-
-
-def event_line(data: object) -> bytes:
-    """One event of a stream."""
-    return b"data: " + msgspec.json.encode(data) + b"\n\n"
-
-
-def error_line(error: EmbedsvcError) -> bytes:
-    """An error in the middle of a stream."""
-    return event_line(as_openai(status_of(error), error.code, error.detail))

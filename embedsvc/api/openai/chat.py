@@ -1,6 +1,7 @@
 """/v1/chat/completions, as OpenAI's clients talk: with a collection, or with a language model."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from litestar import Request as Received
@@ -10,31 +11,29 @@ from litestar.params import JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from embedsvc.api.openai.answering import (
-    END,
     NEUTRAL,
-    Annotation,
-    AnsweredOut,
     AnsweringIn,
     Asked,
     Begun,
     Cited,
     Ending,
     Event,
+    answering,
+    refuse_unbuilt,
+)
+from embedsvc.api.openai.answering_out import (
+    Annotation,
+    AnsweredOut,
     Head,
+    Pieces,
     UsageOut,
     annotation,
-    answering,
-    begun_fields,
-    ending_fields,
-    error_line,
-    event_line,
-    refuse_unbuilt,
     usage_out,
     whole,
 )
 from embedsvc.api.openai.errors import documented
 from embedsvc.api.schema import Answered, MaxTokens, Request
-from embedsvc.api.streaming import Streamed, Wire, gone, server_sent, unless_gone
+from embedsvc.api.streaming import Streamed, gone, unless_gone
 from embedsvc.core.model import Message, Speaker
 from embedsvc.errors import InvalidInput
 from embedsvc.ports import Finish
@@ -236,19 +235,17 @@ async def chat_completions(
     events = await answering(service, data, _asked(data), most)
     head = Head.of("chatcmpl", data.model)
     if data.stream:
-        with_usage = data.stream_options is not None and bool(data.stream_options.include_usage)
-        wire: Wire[Event] = Wire(lambda event: _lines(event, head, with_usage), error_line, END)
-        return await server_sent(request, events, wire)
+        chunk = partial(ChunkOut, object="chat.completion.chunk")
+        return await Pieces(head, chunk, _piece).streamed(request, data, events)
     found = await unless_gone(request, whole(events))
     if found is None:
         return gone()
-    answer = found.ending.answer
     message = MessageOut(
         role="assistant",
         content=found.text,
         refusal=None,
         annotations=list(found.annotations),
-        id=UNSET if answer is None or answer.id is None else answer.id,
+        id=_answer_id(found.ending),
     )
     choice = ChoiceOut(index=0, message=message, finish_reason=found.ending.finish, logprobs=None)
     out = ChatOut(
@@ -261,44 +258,27 @@ async def chat_completions(
     return Response(out)
 
 
-def _lines(event: Event, head: Head, with_usage: bool) -> bytes:
-    """An event of an answer as chunks."""
+def _piece(event: Event) -> DeltaChoiceOut:
+    finish = event.finish if isinstance(event, Ending) else None
+    return DeltaChoiceOut(index=0, delta=_delta(event), finish_reason=finish, logprobs=None)
+
+
+def _delta(event: Event) -> DeltaOut:
     match event:
         case Begun():
-            delta = DeltaOut(role="assistant", content="")
-            return _line(head, with_usage, delta, more=begun_fields(event))
+            return DeltaOut(role="assistant", content="")
         case str():
-            return _line(head, with_usage, DeltaOut(content=event))
+            return DeltaOut(content=event)
         case Cited():
-            return _line(head, with_usage, DeltaOut(annotations=[annotation(event)]))
+            return DeltaOut(annotations=[annotation(event)])
         case Ending():
-            answer = event.answer
-            delta = DeltaOut(id=UNSET if answer is None or answer.id is None else answer.id)
-            last = _line(head, with_usage, delta, event.finish, ending_fields(event))
-            return last + (_usage_line(head, event) if with_usage else b"")
+            return DeltaOut(id=_answer_id(event))
 
 
-def _line(
-    head: Head,
-    with_usage: bool,
-    delta: DeltaOut,
-    finish: Finish | None = None,
-    more: Mapping[str, Any] = {},
-) -> bytes:
-    choice = DeltaChoiceOut(index=0, delta=delta, finish_reason=finish, logprobs=None)
-    usage = None if with_usage else UNSET
-    return event_line(
-        ChunkOut(
-            **head.fields(), **more, object="chat.completion.chunk", choices=[choice], usage=usage
-        )
-    )
-
-
-def _usage_line(head: Head, ending: Ending) -> bytes:
-    usage = usage_out(ending.usage)
-    return event_line(
-        ChunkOut(**head.fields(), object="chat.completion.chunk", choices=[], usage=usage)
-    )
+def _answer_id(ending: Ending) -> str | UnsetType:
+    """The id of an answer from a collection, where it is kept."""
+    answer = ending.answer
+    return UNSET if answer is None or answer.id is None else answer.id
 
 
 ROUTES = [chat_completions]

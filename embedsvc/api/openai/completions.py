@@ -1,6 +1,7 @@
 """/v1/completions, as OpenAI's older clients ask: a text in, a text out."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from litestar import Request as Received
@@ -10,31 +11,28 @@ from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
 from embedsvc.api.openai.answering import (
-    END,
     NEUTRAL,
-    Annotation,
-    AnsweredOut,
     AnsweringIn,
     Asked,
-    Begun,
     Cited,
     Ending,
     Event,
+    answering,
+    refuse_unbuilt,
+)
+from embedsvc.api.openai.answering_out import (
+    Annotation,
+    AnsweredOut,
     Head,
+    Pieces,
     UsageOut,
     annotation,
-    answering,
-    begun_fields,
-    ending_fields,
-    error_line,
-    event_line,
-    refuse_unbuilt,
     usage_out,
     whole,
 )
 from embedsvc.api.openai.errors import documented
 from embedsvc.api.schema import Answered
-from embedsvc.api.streaming import Streamed, Wire, gone, server_sent, unless_gone
+from embedsvc.api.streaming import Streamed, gone, unless_gone
 from embedsvc.core.model import Message
 from embedsvc.errors import InvalidInput
 from embedsvc.ports import Finish
@@ -96,9 +94,8 @@ async def completions(
     events = await answering(service, data, _asked(data), data.max_tokens)
     head = Head.of("cmpl", data.model)
     if data.stream:
-        with_usage = data.stream_options is not None and bool(data.stream_options.include_usage)
-        wire: Wire[Event] = Wire(lambda event: _lines(event, head, with_usage), error_line, END)
-        return await server_sent(request, events, wire)
+        chunk = partial(CompletionOut, object="text_completion")
+        return await Pieces(head, chunk, _piece).streamed(request, data, events)
     found = await unless_gone(request, whole(events))
     if found is None:
         return gone()
@@ -130,43 +127,13 @@ def _asked(data: CompletionIn) -> Asked:
     return Asked([Message("user", prompt)], None, prompt, "prompt")
 
 
-def _lines(event: Event, head: Head, with_usage: bool) -> bytes:
-    """An event of an answer as chunks."""
-    match event:
-        case Begun():
-            return _line(head, with_usage, "", more=begun_fields(event))
-        case str():
-            return _line(head, with_usage, event)
-        case Cited():
-            return _line(head, with_usage, "", annotations=[annotation(event)])
-        case Ending():
-            last = _line(head, with_usage, "", event.finish, more=ending_fields(event))
-            return last + (_usage_line(head, event) if with_usage else b"")
-
-
-def _line(
-    head: Head,
-    with_usage: bool,
-    text: str,
-    finish: Finish | None = None,
-    annotations: list[Annotation] | UnsetType = UNSET,
-    more: Mapping[str, Any] = {},
-) -> bytes:
-    choice = TextChoiceOut(
-        index=0, text=text, finish_reason=finish, logprobs=None, annotations=annotations
-    )
-    usage = None if with_usage else UNSET
-    return event_line(
-        CompletionOut(
-            **head.fields(), **more, object="text_completion", choices=[choice], usage=usage
-        )
-    )
-
-
-def _usage_line(head: Head, ending: Ending) -> bytes:
-    usage = usage_out(ending.usage)
-    return event_line(
-        CompletionOut(**head.fields(), object="text_completion", choices=[], usage=usage)
+def _piece(event: Event) -> TextChoiceOut:
+    return TextChoiceOut(
+        index=0,
+        text=event if isinstance(event, str) else "",
+        finish_reason=event.finish if isinstance(event, Ending) else None,
+        logprobs=None,
+        annotations=[annotation(event)] if isinstance(event, Cited) else UNSET,
     )
 
 

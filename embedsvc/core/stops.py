@@ -1,4 +1,4 @@
-"""Texts that end an answer, for models and servers that do not look for them."""
+"""Texts that end an answer, looked for here: not every model and server does."""
 
 from collections.abc import Sequence
 

@@ -5,9 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from embedsvc.core.citations import Checker, Citation
-from embedsvc.core.claims import is_claim, is_heading, is_introduction, is_table_head, talk
+from embedsvc.core.claims import (
+    has_word,
+    is_claim,
+    is_heading,
+    is_introduction,
+    is_table_head,
+    is_verdict,
+    neutral,
+    states,
+    talk,
+)
 from embedsvc.core.model import Chunk
-from embedsvc.core.support import Evidence, score
+from embedsvc.core.support import Passage, score
 from embedsvc.core.wording import Wording
 
 FEWEST_TERMS = 2
@@ -51,7 +61,7 @@ class Sentence:
     held: bool
     start: int = -1
     runs: list[Run] = field(default_factory=lambda: [Run()])
-    verified: list[Evidence] = field(default_factory=list)
+    verified: list[Passage] = field(default_factory=list)
     header: bool = False
 
     @property
@@ -63,6 +73,16 @@ class Sentence:
     def claim(self) -> str:
         """Its words as they were meant, without marks."""
         return _meant("".join(part for run in self.runs for part in run.parts))
+
+    @property
+    def cites(self) -> bool:
+        """Whether it has marks."""
+        return any(run.group for run in self.runs)
+
+    @property
+    def cites_by_parts(self) -> bool:
+        """Whether marks stand behind more than one part of it."""
+        return sum(run.group is not None for run in self.runs) > 1
 
     @property
     def fenced(self) -> bool:
@@ -85,11 +105,21 @@ class Judge:
         assert run.group is not None
         own = Wording(_meant(run.words))
         claim = own if self._is_enough(own) else self._wording(sentence.claim or otherwise)
-        run.group.citations = self._checker.checked(1, run.group.references, claim)
+        references = [self._righted(*reference) for reference in run.group.references]
+        run.group.citations = self._checker.checked(1, references, claim)
         for citation in run.group.citations:
             evidence = self._checker.evidence(citation)
             if citation.status == "verified" and evidence is not None:
                 sentence.verified.append(evidence)
+
+    def _righted(self, source: int, quote: str) -> tuple[int, str]:
+        """A quote that stands, letter for letter, in one other source alone belongs to that."""
+        if not quote or self._checker.found(1, source, quote).status == "verified":
+            return source, quote
+        holding = [at for at, one in enumerate(self._checker.ground.sources) if quote in one.text]
+        if len(holding) == 1 and self._checker.found(1, holding[0], quote).status == "verified":
+            return holding[0], quote
+        return source, quote
 
     def has_content(self, sentence: Sentence) -> bool:
         """Whether a claim has begun."""
@@ -101,19 +131,43 @@ class Judge:
         if sentence.fenced:
             return bool(_code(sentence.claim).strip())
         claim = self._wording(sentence.claim)
-        if sentence.header and is_table_head(claim):
-            return False
-        return is_claim(claim, self._question)
+        return is_claim(claim, self._question) and not self.is_structure(sentence)
+
+    def is_verdict(self, sentence: Sentence) -> bool:
+        """Whether it is a bare "Yes." or "No."."""
+        return is_verdict(self._wording(sentence.claim))
 
     def is_structure(self, sentence: Sentence) -> bool:
         """Whether it says nothing itself but orders what follows: a heading, the top of a table."""
         claim = self._wording(sentence.claim)
-        return (
-            (sentence.header and is_table_head(claim))
-            or is_heading(claim)
-            or is_introduction(claim, self._question)
-            or _TABLE_RULE.match(claim.text) is not None
-        )
+        if sentence.header and is_table_head(claim):
+            return all(self._names_topic(Wording(cell)) for cell in claim.text.split("|"))
+        if is_heading(claim) or is_introduction(claim, self._question):
+            return self._names_topic(claim)
+        return self.is_table_rule(sentence)
+
+    def _names_topic(self, title: Wording) -> bool:
+        """Whether a title says nothing of its own, as far as its words tell.
+
+        It has neutral words alone; or it has no verb such as "is" and no negation, all its words
+        stand in one sentence of a source with its title, or in the question, and of several words
+        some sentence that holds them does not deny them.
+        """
+        if is_verdict(title):
+            return False
+        words = title.terms - neutral()
+        if not words and not title.figures.count:
+            return True
+        if states(title) or not self._checker.ground.holds_figures(title):
+            return False
+        ground = self._checker.ground
+        if words <= self._question.terms:
+            return ground.mentions(title, words) is not False
+        return ground.mentions(title, words - self._question.terms) is True
+
+    def is_table_rule(self, sentence: Sentence) -> bool:
+        """Whether it is the row of dashes below the head of a table."""
+        return _TABLE_RULE.match(sentence.claim) is not None
 
     def stands(self, sentence: Sentence, *, throughout: bool) -> bool:
         """Whether verified citations carry it, and what follows its last mark.
@@ -128,6 +182,8 @@ class Judge:
     def look_up(self, sentence: Sentence) -> Citation | None:
         """A verified citation of the passage that supports it best, from any source."""
         claim = sentence.claim
+        if not has_word(self._wording(claim)):
+            return None
         if claim not in self._looked_up:
             code = _code(claim) if sentence.fenced else None
             self._looked_up[claim] = (
@@ -149,8 +205,11 @@ class Judge:
         if run.group and any(c.status == "verified" for c in run.group.citations):
             return True
         part = Wording(_meant(run.words))
+        new = part.terms - talk() - self._question.terms
+        if run.group and (part.terms or part.figures.count):
+            return score(part, sentence.verified, self._question) > 0
         if not self._is_enough(part):
-            return True
+            return new <= frozenset[str]().union(*(one.terms for one in sentence.verified))
         whole = self._wording(sentence.claim)
         return any(score(one, sentence.verified, self._question) > 0 for one in (part, whole))
 
