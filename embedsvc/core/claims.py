@@ -55,10 +55,14 @@ zahl zeile zeit ciudad concepto conclusión descripción ejemplo fecha importe n
 resultado tipo valor año date exemple montant nom pays résultat valeur ville
 """
 
-_STATES = frozenset(
-    fold(word)
-    for word in ["is", "are", "was", "were", "be", "been", "being", "am", "can", "could", "may", "might", "must", "shall", "should", "will", "would", "has", "have", "had", "do", "does", "did", "isn't", "aren't", "always", "never", "every", "ist", "sind", "war", "waren", "sein", "wird", "werden", "wurde", "wurden", "kann", "können", "darf", "dürfen", "muss", "müssen", "soll", "sollte", "sollen", "hat", "haben", "hatte", "immer", "nie", "es", "son", "era", "eran", "fue", "ser", "está", "están", "puede", "pueden", "debe", "deben", "ha", "han", "hay", "siempre", "est", "sont", "était", "étaient", "être", "peut", "peuvent", "doit", "doivent", "a", "ont", "toujours"]
-) - {"a", "es"}
+_STATES = """
+is are was were be been being am can could may might must shall should will would has have had
+do does did isn't aren't always never every
+ist sind war waren sein wird werden wurde wurden kann können darf dürfen muss müssen soll sollte
+sollen hat haben hatte immer nie
+son era eran fue ser está están puede pueden debe deben ha han hay siempre
+est sont était étaient être peut peuvent doit doivent ont toujours
+"""
 """Words by which a line says something of what it names."""
 
 _TRUTH = re.compile(
@@ -93,6 +97,11 @@ def neutral() -> frozenset[str]:
     return talk() | {stem(fold(word)) for word in _NEUTRAL.split()}
 
 
+@cache
+def _stating() -> frozenset[str]:
+    return frozenset(fold(word) for word in _STATES.split())
+
+
 def is_verdict(sentence: Wording) -> bool:
     """Whether it is "Yes." or "No.": a claim that no words of a source can show."""
     return _TRUTH.fullmatch(sentence.text) is not None
@@ -101,7 +110,7 @@ def is_verdict(sentence: Wording) -> bool:
 def states(line: Wording) -> bool:
     """Whether a line that looks like a title says or denies something of what it names."""
     words = {fold(word) for word in _LETTERS.findall(line.text)}
-    return not words.isdisjoint(_STATES) or denies(line.text)
+    return not words.isdisjoint(_stating()) or denies(line.text)
 
 
 def has_word(sentence: Wording) -> bool:

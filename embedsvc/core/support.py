@@ -4,14 +4,19 @@ A claim is supported by a quote in its context (the sentence around it, the titl
 the sentences before where a pronoun points back, and the question, from which a claim may take its
 subject) when
 
-1. every number, date and code of the claim stands in the quote or its sentence;
-2. every name of the claim stands in the quote, its context or the question;
+1. every number, ordinal, date and code of the claim stands in the quote or its sentence, with the
+   same unit where both units are known;
+2. every name of the claim stands in the quote, its context or the question, and the question or
+   the title gives no name where the source has another one, nor the question another kind ("the
+   free plan" for "the Pro plan");
 3. at least COVERED of the claim's content words and figures that the question does not hold stand
    in the quote or its context, COVERED of all of them there or in the question, and OWN_COVERED of
    all of them in the quote or its context;
 4. no clause of the claim with content of its own is mostly new: at least CLAUSE_COVERED of it
    stands there;
-5. claim and quote agree on whether something is denied, clause by clause;
+5. claim and quote agree on whether something is denied or forbidden, clause by clause; the claim
+   keeps what follows "only", makes no claim of what is excepted, and has no word whose opposite
+   alone stands in the sentence of the quote;
 6. the quote itself shares a content word, a name or a number with the claim.
 
 So an invented number, name or addition and a turned negation are caught. A claim that rearranges
@@ -334,6 +339,10 @@ def _agree(claim: Wording, evidence: Sequence[Passage]) -> bool:
     if not any(clause.denial for clause in (*claim.clauses, *theirs)):
         return True
     return all(_agrees(clause, theirs) for clause in claim.clauses if clause.terms)
+
+
+def _agrees_in(title: Wording, sentence: Wording) -> bool:
+    return all(_agrees(clause, sentence.clauses) for clause in title.clauses if clause.terms)
 
 
 def _agrees(clause: Clause, theirs: Sequence[Clause]) -> bool:

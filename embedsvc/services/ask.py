@@ -189,8 +189,8 @@ class Ask:
                 if isinstance(delta, Ended):
                     speech.ended(delta)
                     break
-                # what it does with the sources beforehand takes long where they are long
-                reader = reader or await asyncio.to_thread(speech.reader, strict)
+                if reader is None:  # what it does with long sources beforehand takes long
+                    reader = await asyncio.to_thread(speech.reader, strict)
                 text = spoken.feed(delta.text)
                 heard = heard or bool(text.strip())
                 for piece in reader.feed(text):
@@ -306,7 +306,7 @@ class _Speech:
             unsupported=self.unsupported,
             sources=self.hits,
             model=self.model,
-            usage=_usage(calls),
+            usage=AnswerUsage.of(calls),
             conversation_id=self.talk.id,
             query=self.wording.query,
             queries=self.wording.queries,
@@ -330,16 +330,6 @@ class _Speech:
         if missing := len(self.hits) - len(self.prompted.shown):
             told.append(f"{missing} of {len(self.hits)} sources did not fit and were not shown")
         return told
-
-
-def _usage(calls: Sequence[Ended]) -> AnswerUsage:
-    costs = [call.cost_usd for call in calls]
-    return AnswerUsage(
-        prompt_tokens=sum(call.prompt_tokens for call in calls),
-        completion_tokens=sum(call.completion_tokens for call in calls),
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
-        estimated=any(call.estimated for call in calls),
-    )
 
 
 def _queries(question: Question, wording: SearchTexts) -> list[Query]:

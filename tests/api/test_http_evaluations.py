@@ -227,7 +227,7 @@ def test_evaluations_of_answers_are_kept_in_no_record(filled: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"qrels": QRELS}, ["answers", "exclude qrels"]),
+        ({"qrels": QRELS}, ["answers", "exactly one of qrels"]),
         ({"judgements": True}, ["answers", "exactly one of qrels, judgements, answers"]),
         ({"queries": None}, ["queries: answers need them"]),
         ({"limit": 10}, ["limit: 10", "configs"]),

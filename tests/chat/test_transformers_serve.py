@@ -1,6 +1,7 @@
 """`transformers serve`, a server that is not ours, answers over its own socket."""
 
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -42,13 +43,19 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """
     from transformers.cli.serve import Serve
 
+    class Threaded(Serve):  # type: ignore[misc]  # the library is not typed here
+        def start_server(self) -> None:
+            """As theirs, but the event loop is closed at the end."""
+            self._thread = threading.Thread(target=self.server.run)
+            self._thread.start()
+
     folder = make_llm(tmp_path_factory.mktemp("served") / "models" / "llama")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        server = Serve(str(folder), host=HOST, port=port, device="cpu", non_blocking=True)
+        server = Threaded(str(folder), host=HOST, port=port, device="cpu", non_blocking=True)
     try:
         _wait_until_ready(f"http://{HOST}:{port}")
         yield Serving(f"http://{HOST}:{port}/v1", folder)

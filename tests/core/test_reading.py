@@ -495,7 +495,7 @@ def test_steps_of_an_answer_do_not_grow_with_its_sources(unit: str) -> None:
         return count
 
     steps(1)
-    assert steps(2_000) <= 1.5 * steps(200) + 500
+    assert steps(600) <= 1.5 * steps(100) + 500
 
 
 # -- sentences as they come ---------------------------------------------------------------------
