@@ -82,7 +82,6 @@ CLIENTS: list[type[LLM]] = [
 """One for each client: the others are the same with another address, or another body."""
 
 NAME = attrgetter("__name__")
-HERE = "http://127.0.0.1:9"
 SAYING = "Grüße aus 東京, where « it » rains 🌧️ today."
 TALK = [
     Message("system", "Be brief."),
@@ -523,20 +522,15 @@ def test_an_error_about_what_nobody_sent_teaches_nothing(
     assert openai.requests[-1].json["top_p"] == 0.5
 
 
-@pytest.mark.parametrize("provider", ["azure", "gemini"])
-def test_a_name_that_makes_no_address_is_refused(run: Callable[[Any], Any], provider: str) -> None:
+def test_a_name_that_makes_no_address_is_refused(run: Callable[[Any], Any]) -> None:
     """No spec has such a name, but names also come from elsewhere."""
-    keys = {"AZURE_OPENAI_API_KEY": KEY, "GOOGLE_API_KEY": KEY}
-    address = {"AZURE_OPENAI_ENDPOINT": HERE, "GOOGLE_GEMINI_BASE_URL": HERE}
-    settings = Settings(variables={**keys, **address})
+    variables = {"GOOGLE_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:9"}
 
     async def work() -> None:
-        model = await create_chat_model(settings, Spec(provider, "a\nb"))
-        try:
-            with pytest.raises(ProviderRejected, match=r"no address: .*look at the model"):
-                await said(model)
-        finally:
-            await model.aclose()
+        model = await create_chat_model(Settings(variables=variables), Spec("gemini", "a\nb"))
+        with pytest.raises(ProviderRejected, match=r"no address: .*look at the model"):
+            await said(model)
+        await model.aclose()
 
     run(work())
 
