@@ -41,7 +41,7 @@ from rest import Api, encode, search_path
 FIRST_S = 0.5
 NEXT_S = 0.02
 TOKENS = 100
-QUESTIONS = 40
+QUESTIONS = 20
 STREAMS = 16
 ROUNDS = 3
 SOURCES = 8

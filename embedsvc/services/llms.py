@@ -186,8 +186,9 @@ class LLMs:
         passed: list[str] = []
         for model in chain.models:
             last = model is chain.models[-1]
+            patient = last and not chain.extractive  # nobody stands in
             try:
-                return await self._first(model, prompt, options, last), tuple(passed)
+                return await self._first(model, prompt, options, patient), tuple(passed)
             except ProviderError as error:
                 if last or not error.transient:
                     raise
@@ -196,9 +197,9 @@ class LLMs:
         raise InvalidInput(f"model: {chain.spec} names no language model")
 
     async def _first(
-        self, model: ChatModel, prompt: Prompting, options: Generation, last: bool
+        self, model: ChatModel, prompt: Prompting, options: Generation, patient: bool
     ) -> "_Call":
-        """A call with its first word; of the last model it is tried again, and its gate awaited."""
+        """A call with its first word; a patient one is tried again, and its gate awaited."""
         asked = prompt(model) if callable(prompt) else prompt
 
         async def begin() -> _Call:
@@ -213,7 +214,7 @@ class LLMs:
         if not model.remote:
             return await begin()
         provider = model.name.partition(":")[0]
-        if not last:
+        if not patient:
             return await self._retrying.once(provider, begin)
         return await self._retrying.call(provider, begin, at_most=self._retrying.attempt)
 
