@@ -332,7 +332,7 @@ def test_a_spec_that_says_too_little_or_too_much(
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../models", "none", ".converted", "a/b", "x" * 300, "nul\0"]
+    "name", ["", ".", "..", "../models", "none", ".converted", "a/b", "x" * 300]
 )
 def test_a_local_name_never_leaves_its_folder(
     settings: Settings, run: Callable[[Any], Any], name: str
