@@ -11,6 +11,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
 from embedsvc.api.errors import documented
+from embedsvc.api.pages import before, cursor_of
 from embedsvc.api.schema import (
     Answered,
     AnswerOut,
@@ -23,11 +24,10 @@ from embedsvc.api.schema import (
     time_of,
 )
 from embedsvc.core.model import AnswerState, Grounding, Message, Prompt, Speaker
-from embedsvc.errors import InvalidInput
 from embedsvc.services.answer_records import usage_of
 from embedsvc.services.records import Kept
 from embedsvc.services.service import Service
-from embedsvc.store.answers import Conversation, Place, Record, Turn, Wanted
+from embedsvc.store.answers import Conversation, Record, Turn, Wanted
 
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 Cursor = Annotated[str, QueryParameter(max_length=60)]
@@ -103,8 +103,8 @@ async def list_answers(
 ) -> AnswersOut:
     """A page of the answers that are kept, the newest first."""
     wanted = Wanted(collection, answer_state, rating, conversation_id)
-    found, more = await service.records.page(wanted, _before(cursor), limit)
-    return AnswersOut(answers=[_listed(one) for one in found], next_cursor=_cursor(more))
+    found, more = await service.records.page(wanted, before(cursor, _PLACE), limit)
+    return AnswersOut(answers=[_listed(one) for one in found], next_cursor=cursor_of(more))
 
 
 @get(
@@ -238,9 +238,9 @@ async def list_conversations(
     cursor: Cursor = "",
 ) -> ConversationsOut:
     """A page of the conversations that are kept, the last used first."""
-    found, more = await service.records.conversations(collection, _before(cursor), limit)
+    found, more = await service.records.conversations(collection, before(cursor, _PLACE), limit)
     listed = [ListedConversationOut(**_conversation_fields(one)) for one in found]
-    return ConversationsOut(conversations=listed, next_cursor=_cursor(more))
+    return ConversationsOut(conversations=listed, next_cursor=cursor_of(more))
 
 
 @get(
@@ -304,22 +304,6 @@ def _turn_out(turn: Turn) -> TurnOut:
         answer_id=turn.answer_id,
         created_at=time_of(turn.created_at),
     )
-
-
-# -- pages ----------------------------------------------------------------------------------------
-
-
-def _cursor(place: Place | None) -> str | None:
-    return None if place is None else f"{place[0]}-{place[1]}"
-
-
-def _before(cursor: str) -> Place | None:
-    if not cursor:
-        return None
-    found = _PLACE.fullmatch(cursor)
-    if found is None or int(found[1]) >= 2**63:
-        raise InvalidInput(f"cursor: {cursor!r} is not a cursor; send what next_cursor gave")
-    return int(found[1]), found[2]
 
 
 ROUTES = [

@@ -12,6 +12,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, UnsetType
 
 from embedsvc.api.errors import documented
+from embedsvc.api.pages import before, cursor_of
 from embedsvc.api.schema import Answered, ChunkingIn, FusionIn, JsonObject, Mode, Request, time_of
 from embedsvc.core.citations import CitationStatus
 from embedsvc.core.model import Grounding
@@ -339,10 +340,10 @@ async def list_evaluations(
     cursor: Annotated[str, QueryParameter(max_length=60)] = "",
 ) -> EvaluationsOut:
     """A page of evaluations, the newest first, without their results."""
-    found, more = await service.evaluate.page(_before(cursor), limit)
+    found, more = await service.evaluate.page(before(cursor, _PLACE), limit)
     return EvaluationsOut(
         evaluations=[_evaluation_out(one) for one in found],
-        next_cursor=None if more is None else f"{more[0]}-{more[1]}",
+        next_cursor=cursor_of(more),
     )
 
 
@@ -475,15 +476,6 @@ def _told(config: Config | AnswerConfig) -> JsonObject:
     """What of a configuration was said."""
     told: JsonObject = msgspec.to_builtins(config)
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _before(cursor: str) -> tuple[int, str] | None:
-    if not cursor:
-        return None
-    found = _PLACE.fullmatch(cursor)
-    if found is None or int(found[1]) >= 2**63:
-        raise InvalidInput(f"cursor: {cursor!r} is not a cursor; send what next_cursor gave")
-    return int(found[1]), found[2]
 
 
 # -- judgements -----------------------------------------------------------------------------------
