@@ -85,6 +85,19 @@ class Settings:
         wheel = package / "_shipped"
         return wheel if wheel.is_dir() else package.parent
 
+    def model_folder(self, model: str) -> Path | None:
+        """The folder `models/MODEL` of the home; None where there is none, or it lies elsewhere.
+
+        The name may come with a request: it never leads out of the folder `models`.
+        """
+        folder = self.home / "models" / model
+        if not model or set(model) & set("/\\\0") or model.startswith("."):
+            return None
+        try:
+            return folder if folder.is_dir() else None
+        except OSError:  # such as a name that is too long
+            return None
+
     @property
     def samples_folder(self) -> Path:
         """Where the sample documents are."""

@@ -199,20 +199,13 @@ def _folder(spec: Spec, settings: Settings) -> Path:
     named = [link.strip().partition("?")[0] for link in settings.chat.split(",")]
     if f"transformers:{model}" in named and Path(model).is_dir():
         return Path(model)
-    folder = settings.home / "models" / model
-    if not model or set(model) & set("/\\\0") or model.startswith(".") or not _is_folder(folder):
+    folder = settings.model_folder(model)
+    if folder is None:
         raise UnknownProvider(
             f"no language model on this machine is called {model!r}; put a transformers folder of "
             "that name into the folder models of the home"
         )
     return folder
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # such as a name that is too long
-        return False
 
 
 def _json(file: Path) -> dict[str, Any]:

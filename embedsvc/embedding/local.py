@@ -287,20 +287,13 @@ def _folder(model: str, settings: Settings) -> Path:
         return Path(spec.origin).parent / "model"
     if settings.embedding.partition("?")[0] == f"local:{model}" and Path(model).is_dir():
         return Path(model)
-    folder = settings.home / "models" / model
-    if not model or set(model) & set("/\\\0") or model.startswith(".") or not _is_folder(folder):
+    folder = settings.model_folder(model)
+    if folder is None:
         raise UnknownProvider(
             f"no local model is called {model!r}; use local:{SHIPPED}, or put a "
             f"sentence-transformers folder of that name into the folder models of the home"
         )
     return folder
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # such as a name that is too long
-        return False
 
 
 def _space(spec: Spec, folder: Path, runtime: str, precision: str) -> tuple[Space, bool]:

@@ -126,12 +126,8 @@ class LocalReranker:
 
 def _folder(model: str, settings: Settings) -> Path:
     """The folder of a model. A name can come with a request, so it never leaves its folder."""
-    folder = settings.home / "models" / model
-    try:
-        there = bool(model) and not set(model) & set("/\\\0") and folder.is_dir()
-    except OSError:  # such as a name that is too long
-        there = False
-    if not there or model.startswith("."):
+    folder = settings.model_folder(model)
+    if folder is None:
         raise UnknownProvider(
             f"no local reranker is called {model!r}; put a cross-encoder of sentence-transformers "
             "into a folder of that name in the folder models of the home"

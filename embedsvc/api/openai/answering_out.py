@@ -24,7 +24,6 @@ from embedsvc.api.schema import (
     unsupported_out,
 )
 from embedsvc.api.streaming import Wire, server_sent
-from embedsvc.core.citations import CitationStatus
 from embedsvc.core.model import AnswerState
 from embedsvc.errors import EmbedsvcError
 from embedsvc.services.answers import AnswerUsage
@@ -39,21 +38,11 @@ class UrlCitation(Answered):
     end_index: int
 
 
-class Annotation(Answered):
+class Annotation(CitationOut, kw_only=True):
     """A checked citation: in OpenAI's shape, and with the fields that it has everywhere here."""
 
     type: Literal["url_citation"]
     url_citation: UrlCitation
-    marker: int
-    document_id: str | None
-    chunk_id: str | None
-    title: str | None
-    url: str | None
-    page: int | None
-    start: int | None
-    end: int | None
-    quote: str
-    status: CitationStatus
 
 
 class UsageOut(Answered):
