@@ -26,6 +26,7 @@ from embedsvc.settings import Settings
 from embedsvc.vendors.bedrock import (
     bedrock_client,
     bedrock_destination,
+    close_client,
     secrets_of,
     translated,
 )
@@ -78,7 +79,7 @@ def create(spec: Spec, settings: Settings) -> RemoteModel:
 
     async def close() -> None:
         threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(client.close)
+        await asyncio.to_thread(close_client, client)
 
     profile = model.profile
     return RemoteModel(asked.told(profile), speak, translate, close, untaken(profile))

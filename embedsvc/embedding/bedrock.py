@@ -20,6 +20,7 @@ from embedsvc.settings import Settings
 from embedsvc.vendors.bedrock import (
     bedrock_client,
     bedrock_destination,
+    close_client,
     secrets_of,
     translated,
     without_region,
@@ -80,7 +81,7 @@ async def create(spec: Spec, settings: Settings) -> RemoteBackend:
 
     async def close() -> None:
         threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(client.close)
+        await asyncio.to_thread(close_client, client)
 
     def translate(error: Exception) -> Exception | None:
         return translated(error, secrets_of(settings))

@@ -90,6 +90,18 @@ def bedrock_client(settings: Settings, connections: int) -> Any:
         raise ConfigError(f"Amazon Bedrock: {shown(str(error))}; look at AWS_REGION") from error
 
 
+def close_client(client: Any) -> None:
+    """Close a client of `bedrock_client` with its connections. For a thread.
+
+    boto3 and urllib3 only forget them, so that they stay open until Python collects garbage.
+    """
+    session = client._endpoint.http_session
+    for manager in (session._manager, *session._proxy_managers.values()):
+        for key in manager.pools.keys():  # noqa: SIM118  it cannot be iterated itself
+            manager.pools[key].close()
+    client.close()
+
+
 def secrets_of(settings: Settings) -> Sequence[str | None]:
     """What must never be shown."""
     return [settings.variable(name) for name in SECRETS]

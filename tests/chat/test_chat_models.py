@@ -1,6 +1,7 @@
 """One suite over all language models behind an API: their clients against real sockets."""
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -577,6 +578,27 @@ def test_an_error_in_the_middle_of_a_stream_is_one_of_ours(
         error = run(work(fake))
     assert error.transient
     assert isinstance(error, ProviderBusy) is busy
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=NAME)
+def test_a_model_that_is_closed_leaves_no_connection_to_the_garbage_collector(
+    run: Callable[[Any], Any], kind: type[LLM]
+) -> None:
+    async def work() -> None:
+        model = await create(fake)
+        await said(model)
+        fake.faults.append(html(500))
+        with pytest.raises(ProviderError):
+            await said(model)
+        await model.aclose()
+
+    gc.disable()
+    try:
+        with kind() as fake:
+            run(work())
+            assert fake.deserted()
+    finally:
+        gc.enable()
 
 
 def test_a_prompt_that_google_blocks_is_rejected(run: Callable[[Any], Any]) -> None:

@@ -600,9 +600,11 @@ def test_a_fault_that_stays_is_told_and_nothing_is_stored(
             await service.collections.put("c")
             await service.ingest.add("c", drafts(TEXTS[:1]))
         server.trouble = lambda _request: fault
-        short = replace(remote, provider_timeout=1, provider_deadline=1.5)
+        late = replace(remote, provider_timeout=1, provider_deadline=1.5)
+        again = replace(remote, provider_deadline=2)
+        patience = late if code == "provider_timeout" else again if transient else remote
         server.requests.clear()
-        async with opened(of=short) as service:
+        async with opened(of=patience) as service:
             assert await failures(service) == {(code, transient)}
             with pytest.raises(EmbedsvcError) as caught:
                 await service.search.search("c", [Query("a question")])

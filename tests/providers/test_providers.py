@@ -1,6 +1,7 @@
 """One suite over the providers with a protocol of their own: their SDKs against real sockets."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -272,6 +273,25 @@ def test_no_part_of_a_key_is_left_where_a_message_is_cut(
     page = Reply(status, "x" * before + f" {KEY} " + "y" * 400, {"Content-Type": "text/html"})
     detail = failed(run, fake, make(), page).detail
     assert KEY[:5] not in detail
+
+
+def test_a_backend_that_is_closed_leaves_no_connection_to_the_garbage_collector(
+    run: Run, fake: Provider, make: Callable[..., Any]
+) -> None:
+    async def work() -> None:
+        await backend.embed(TEXTS, "document")
+        fake.faults.append(html(500))
+        with pytest.raises(ProviderError):
+            await backend.embed(TEXTS, "document")
+        await backend.aclose()
+
+    backend = make()
+    gc.disable()
+    try:
+        run(work())
+        assert fake.deserted()
+    finally:
+        gc.enable()
 
 
 def test_texts_for_this_machine_go_through_no_proxy(

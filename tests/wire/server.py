@@ -17,6 +17,7 @@ import asyncio
 import json
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -177,6 +178,13 @@ class Server:
     def url(self) -> str:
         """What a client takes as its base address."""
         return self.address
+
+    def deserted(self, seconds: float = 5) -> bool:
+        """Whether no client holds a connection open any more, at the latest after that time."""
+        end = time.monotonic() + seconds
+        while self._writers and time.monotonic() < end:
+            time.sleep(0.01)
+        return not self._writers
 
     def __enter__(self) -> Any:
         self._loop = asyncio.new_event_loop()
