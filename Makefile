@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# Processes that share the tests: each loads the models for itself.
+WORKERS ?= 2
+
 # uv does not read pip's configuration; hand on where pip looks for wheels, if anywhere.
 export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 export HF_HUB_OFFLINE := 1
@@ -28,7 +31,7 @@ serve: $(STAMP)
 
 # Everything that must hold before a change is taken in: style, types, structure, behaviour.
 test: lint .venvs/infinity
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # A server of another project that the tests talk to.
 .venvs/infinity: tests/providers/requirements-infinity.txt | $(STAMP)

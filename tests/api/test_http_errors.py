@@ -102,7 +102,7 @@ def test_nested_metadata_is_stored_whole_or_refused_in_words(either: Any, depth:
         "POST", f"/v1/collections/depth{depth}/search", json={"query": "x", "filter": {"n": 1}}
     )
     assert found.status_code == 200, found.text
-    assert len(found.json()["results"]) == 1
+    assert found.text.count('"document_id":"a"') == 1  # the depth may be too much for a reader here
 
 
 @pytest.mark.parametrize(

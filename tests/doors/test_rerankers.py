@@ -191,22 +191,23 @@ def renamed(body: Any) -> Any:
 @pytest.mark.parametrize(
     "fault",
     [
-        html(),
-        html(403),
-        Reset(),
-        Truncated(),
-        Changed(renumbered),
-        Changed(shortened),
-        Changed(renamed),
-        Reply(200, "null"),
-        Reply(200, "[]"),
-        Reply(200, '{"results": null}'),
-        Reply(200, '{"results": [{"index": "a", "relevance_score": "b"}]}'),
-        Reply(200, b"\xff\xfe"),
-        Reply(204),
-        Reply(302, "", {"Location": "/elsewhere"}),
+        pytest.param(html(), id="html"),
+        pytest.param(html(403), id="html 403"),
+        pytest.param(Reset(), id="reset"),
+        pytest.param(Truncated(), id="truncated"),
+        pytest.param(Changed(renumbered), id="renumbered"),
+        pytest.param(Changed(shortened), id="shortened"),
+        pytest.param(Changed(renamed), id="renamed"),
+        pytest.param(Reply(200, "null"), id="null"),
+        pytest.param(Reply(200, "[]"), id="empty list"),
+        pytest.param(Reply(200, '{"results": null}'), id="null results"),
+        pytest.param(
+            Reply(200, '{"results": [{"index": "a", "relevance_score": "b"}]}'), id="words"
+        ),
+        pytest.param(Reply(200, b"\xff\xfe"), id="not utf-8"),
+        pytest.param(Reply(204), id="204"),
+        pytest.param(Reply(302, "", {"Location": "/elsewhere"}), id="moved"),
     ],
-    ids=repr,
 )
 def test_a_wrong_answer_is_an_error_of_ours(
     once: Callable[..., Any], server: Server, spec: str, fault: Any
