@@ -50,6 +50,10 @@ _LONGEST_TOKEN = 16  # characters: white space counts too, where there is much o
 _PER_MESSAGE = 8  # tokens around the text of a message, in the formats of most models
 
 
+class NoRoom(InvalidInput):
+    """What is to be said does not fit into a model's window; it may fit into another one's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompted:
     """A prompt, and what is in it: positions of the shown sources, turns left out at the front."""
@@ -67,9 +71,9 @@ class Room:
 
     @classmethod
     def of(cls, window: int, most_answer: int | None) -> "Room":
-        """What a window leaves beside the answer. Raises InvalidInput where that is nothing."""
+        """What a window leaves beside the answer. Raises NoRoom where that is nothing."""
         if most_answer is not None and most_answer > window // 2:
-            raise InvalidInput(
+            raise NoRoom(
                 f"max_tokens: {most_answer}; the model's window of {window} tokens must hold the "
                 f"sources too: use at most {window // 2}"
             )
@@ -87,7 +91,7 @@ def grounded(
 ) -> Prompted:
     """The prompt for an answer from sources, as many as there is room for, in their order.
 
-    `fence` is a word that `fits_as_fence`. Raises InvalidInput when there is room for none.
+    `fence` is a word that `fits_as_fence`. Raises NoRoom when there is room for none.
     """
     rules = RULES if not system else f"{RULES}\n\nThe operator adds:\n{system}"
     left = room.tokens - tokens_of(rules) - tokens_of(_asking(question, [], fence))
@@ -100,7 +104,7 @@ def grounded(
             shown.append(position)
             left -= size
     if sources and not shown:
-        raise InvalidInput(
+        raise NoRoom(
             f"the model reads {room.tokens} tokens beside its answer, and no source fits beside "
             "the question: ask a shorter question, send less history, smaller max_tokens, or name "
             "a model with a larger window (option window)"

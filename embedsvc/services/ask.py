@@ -18,7 +18,7 @@ from embedsvc.core.fusion import reciprocal_ranks
 from embedsvc.core.inert import inert
 from embedsvc.core.model import AnswerState, Collection, Message, Prompt
 from embedsvc.core.preparing import check_text
-from embedsvc.core.prompting import Prompted, Room
+from embedsvc.core.prompting import NoRoom, Prompted, Room
 from embedsvc.core.reading import Reader, Unsupported
 from embedsvc.core.thinking import Spoken
 from embedsvc.errors import EmbedsvcError, InvalidInput, ProviderError
@@ -32,7 +32,7 @@ from embedsvc.services.answers import (
 )
 from embedsvc.services.collections import Collections
 from embedsvc.services.extractive import Evidence, Extractive
-from embedsvc.services.llms import EXTRACTIVE, Chain, Ended, LLMs
+from embedsvc.services.llms import EXTRACTIVE, Chain, Ended, LLMs, may_pass
 from embedsvc.services.records import Records, Talk
 from embedsvc.services.rewriting import Rewriting, SearchTexts
 from embedsvc.services.search import Found, Hit, Query, Search
@@ -85,7 +85,7 @@ class Ask:
         """First the sources, then text and citations as they come, then the whole answer.
 
         What is wrong with the question is raised before the first event; InvalidInput afterwards
-        means that no source fits into the model's window. Raises ProviderError.
+        means that no source fits into any model's window. Raises ProviderError.
         """
         started = time.perf_counter()
         chain = await self.chain(question)
@@ -161,8 +161,8 @@ class Ask:
                     async for piece in pieces:
                         yield piece
                 return
-            except ProviderError as error:
-                if not (chain.extractive and error.transient) or speech.texts:
+            except (ProviderError, NoRoom) as error:
+                if not (chain.extractive and may_pass(error)) or speech.texts:
                     raise
                 speech.degraded.append(f"answered without a language model: {error.detail}")
                 speech.prompted = None

@@ -25,6 +25,7 @@ from weakref import WeakSet
 import structlog
 
 from embedsvc.core.model import Collection, Prompt
+from embedsvc.core.prompting import NoRoom
 from embedsvc.core.spec import Spec, parse_spec, refuse_options
 from embedsvc.core.stops import Stops
 from embedsvc.core.tokens import approximate_starts
@@ -123,8 +124,9 @@ class LLMs:
     ) -> AsyncGenerator[Said | Ended, None]:
         """Write, piece by piece; `Ended` comes last.
 
-        A model that is busy, down or late before its first word hands over to the next one; a wrong
-        request does not become right elsewhere. Closing the iterator ends the call at once. Raises
+        A model that is busy, down or late before its first word, or whose window is too small for
+        the prompt, hands over to the next one; a wrong request does not become right elsewhere.
+        Closing the iterator ends the call at once. Raises
         ProviderError: the last one, when all models fail; InvalidInput when there is none.
         """
         call, passed = await self._begin(chain, prompt, options)
@@ -189,8 +191,8 @@ class LLMs:
             patient = last and not chain.extractive  # nobody stands in
             try:
                 return await self._first(model, prompt, options, patient), tuple(passed)
-            except ProviderError as error:
-                if last or not error.transient:
+            except (ProviderError, NoRoom) as error:
+                if last or not may_pass(error):
                     raise
                 passed.append(f"{model.name}: {error.detail}")
                 log.warning("llm_passed_over", model=model.name, error=error.detail)
@@ -310,6 +312,11 @@ async def _close(models: Iterable[ChatModel]) -> None:
     for model, end in zip(models, ends, strict=True):
         if end is not None:
             log.warning("llm_not_closed", model=model.name, error=repr(end)[:200])
+
+
+def may_pass(error: ProviderError | NoRoom) -> bool:
+    """Whether another model may do better: this one is busy or down, or its window is small."""
+    return isinstance(error, NoRoom) or error.transient
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from embedsvc.core import prompting
 from embedsvc.core.followups import stand_alone
 from embedsvc.core.inert import inert
 from embedsvc.core.model import Collection, Message, Prompt
-from embedsvc.core.prompting import Room
+from embedsvc.core.prompting import NoRoom, Room
 from embedsvc.core.thinking import spoken
 from embedsvc.errors import ProviderError
 from embedsvc.ports import ChatModel, Generation
 from embedsvc.services.answers import Expansion
-from embedsvc.services.llms import Chain, Ended, LLMs
+from embedsvc.services.llms import Chain, Ended, LLMs, may_pass
 
 MOST_VARIANTS = 3
 LONGEST_QUERY = 2_000
@@ -80,8 +80,8 @@ class Rewriting:
         """What a model says, made inert: it goes out with the answer."""
         try:
             text, ended = await self.llms.say(self.chain, prompt, _WRITTEN, self.collection)
-        except ProviderError as error:
-            if not error.transient:
+        except (ProviderError, NoRoom) as error:
+            if not may_pass(error):
                 raise
             self.warnings.append(f"{wanted} could not be written: {error.detail}")
             return ""

@@ -509,6 +509,26 @@ def test_what_does_not_fit_the_window_is_told(
     run(work())
 
 
+@pytest.mark.parametrize(
+    ("then", "answers"), [("openai:own", "openai:own"), ("extractive", "extractive")]
+)
+def test_a_window_that_is_too_small_hands_over_to_the_next_model(
+    run: Run, opened: Any, remote: Settings, llm: OpenAIChat, then: str, answers: str
+) -> None:
+    history = [Message("user", "What is the Eiffel Tower?"), Message("assistant", "A tower.")]
+
+    async def work() -> None:
+        async with opened(of=remote) as service:
+            await service.ingest.add("c", DOCUMENTS)
+            model = f"openai:small?window=300,{then}"
+            answer = await service.ask.ask("c", Question(QUESTION, model, history=history))
+            assert (answer.state, answer.model) == ("answered", answers)
+            assert any("window" in reason for reason in answer.degraded)
+            assert {talk.model for talk in llm.talks} <= {"own"}
+
+    run(work())
+
+
 def test_citations_come_while_the_answer_streams(
     run: Run, opened: Any, remote: Settings, llm: OpenAIChat
 ) -> None:
