@@ -140,16 +140,13 @@ class Database:
         """Commit the group; if the database itself objects, each write gets its own commit."""
         try:
             outcomes = self._transaction(lambda connection: self._run(connection, group))
-        except Unavailable as error:  # locked or gone: it would be so for each of them too
-            for write in group:
-                write.future.set_exception(error)
-            return
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting caller gets it
-            if len(group) == 1:
-                group[0].future.set_exception(error)
-                return
+            gone = isinstance(error, Unavailable) and not isinstance(error, _Contended)
             for write in group:
-                self._commit([write])
+                if gone or len(group) == 1:  # locked or gone: so it would be for each by itself
+                    write.future.set_exception(error)
+                else:
+                    self._commit([write])
             return
         self._on_step("write:committed")
         for write, (value, problem) in zip(group, outcomes, strict=True):
@@ -184,10 +181,19 @@ class Database:
                     self.commits += 1
                     return result
             except DBAPIError as error:
-                if not _may_pass(error) or attempt == _ATTEMPTS - 1:
+                if not _may_pass(error):
                     raise
+                if attempt == _ATTEMPTS - 1:
+                    raise _Contended(
+                        f"the database refused a write {_ATTEMPTS} times, as others wrote at the "
+                        "same moment; send it again"
+                    ) from error
                 time.sleep(0.01 * 2**attempt)
         raise AssertionError("unreachable")
+
+
+class _Contended(Unavailable):
+    """Others wrote the same at the same moment, again and again."""
 
 
 class _translated:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from embedsvc.errors import ConfigError, Conflict, EmbedsvcError, StorageFull, Unavailable
@@ -242,3 +242,28 @@ def test_a_folder_that_cannot_be_made_is_a_configuration_error(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot create the folder"):
         Database(f"sqlite:///{tmp_path}/file/sub/x.db")
+
+
+@pytest.mark.parametrize("failures", [2, 100])
+def test_a_write_that_others_were_in_the_way_of_is_tried_again_a_few_times(
+    run: Run, postgres_databases: Any, failures: int
+) -> None:
+    database = Database(postgres_databases.fresh())
+    tries = 0
+
+    def contended(tx: Connection) -> str:
+        nonlocal tries
+        tries += 1
+        if tries <= failures:
+            tx.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$"))
+        return "done"
+
+    try:
+        if failures == 2:
+            assert run(database.write(contended)) == "done"
+        else:
+            with pytest.raises(Unavailable, match="send it again"):
+                run(database.write(contended))
+        assert tries > 2
+    finally:
+        database.close()
