@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import openai
 from langchain_openai import AzureChatOpenAI, AzureOpenAI, ChatOpenAI, OpenAI
+from openai.types.chat import ChatCompletionChunk
 
 from embedsvc.chat._langchain import finish_of, given, streamed, unheard
 from embedsvc.chat._line import Line, broke_off
@@ -53,6 +54,8 @@ def model_at(asked: Named, settings: Settings, url: str, secret: str | None) -> 
     line = Line(provider, settings, url, secret=secret, refine=_refine, wraps=(openai.OpenAIError,))
     unused = httpx.Client(trust_env=False)  # for calls that are not async: there are none
     client = _client(asked, settings, url, secret, line.http, unused)
+    if not isinstance(client, _Told):
+        _pass_chunks_on(client.root_async_client)
 
     def speak(asking: Asking) -> AsyncGenerator[Delta, None]:
         options = _options(asking)
@@ -113,6 +116,24 @@ def _client(
         )
     shared["base_url"] = url
     return ChatOpenAI(**shared, **chat) if asked.kind == "chat" else _Completions(**shared)
+
+
+def _pass_chunks_on(client: openai.AsyncOpenAI) -> None:
+    """Have the chunks of a chat left as they were sent.
+
+    OpenAI's client makes a model of each, field by field, and LangChain at once a dictionary of
+    that again: a third of what a token costs here.
+    """
+    as_model = client._process_response_data
+
+    def processed(*, data: Any, cast_to: Any, response: Any) -> Any:
+        if cast_to is not ChatCompletionChunk or not isinstance(data, dict):
+            return as_model(data=data, cast_to=cast_to, response=response)
+        for choice in data.get("choices") or ():
+            choice["delta"] = choice.get("delta") or {}  # some servers leave it out at the end
+        return data
+
+    client._process_response_data = processed  # type: ignore[method-assign]
 
 
 def _options(asking: Asking) -> dict[str, Any]:

@@ -601,6 +601,31 @@ def test_a_model_that_is_closed_leaves_no_connection_to_the_garbage_collector(
         gc.enable()
 
 
+def test_a_last_chunk_without_a_delta_still_ends_the_answer(run: Callable[[Any], Any]) -> None:
+    """As some servers of OpenAI's protocol have it, and an empty list of choices, or null."""
+    chunks = [
+        {"choices": [{"index": 0, "delta": {"content": "Hi."}}]},
+        {"choices": None},
+        {"choices": [{"index": 0, "delta": None}]},
+        {"choices": [{"index": 0, "finish_reason": "length"}]},
+        {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}},
+    ]
+    body = b"".join(map(sse, chunks)) + b"data: [DONE]\n\n"
+
+    async def work() -> list[Delta]:
+        model = await create(fake)
+        fake.faults.append(Reply(200, body, {"Content-Type": "text/event-stream"}))
+        deltas = await said(model)
+        await model.aclose()
+        return deltas
+
+    with OpenAIChat() as fake:
+        deltas = run(work())
+    assert "".join(delta.text for delta in deltas) == "Hi."
+    assert [delta.finish for delta in deltas if delta.finish] == ["length"]
+    assert max(delta.prompt_tokens or 0 for delta in deltas) == 7
+
+
 def test_a_prompt_that_google_blocks_is_rejected(run: Callable[[Any], Any]) -> None:
     with GeminiChat() as fake:
         blocked = sse({"promptFeedback": {"blockReason": "SAFETY"}}, end="\r\n\r\n")
