@@ -33,7 +33,7 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Embedded:
     """What a backend made of texts: `rows` of shape (texts, dimensions), in their order.
 
     `tokens` is what the provider counted, and will bill; None where it does not say.
@@ -61,7 +61,7 @@ class EmbeddingBackend(Protocol):
         """Load what `embed` needs; returns at once when that is done. Raises ConfigError."""
         ...
 
-    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+    async def embed(self, texts: Sequence[str], role: Role) -> Embedded:
         """One call, within `calls`; not retried here. Raises ProviderError."""
         ...
 

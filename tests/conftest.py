@@ -21,7 +21,7 @@ from embedsvc.core.model import Role, Space
 from embedsvc.core.spec import Spec, parse_spec
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.embedding.hash import HashBackend
-from embedsvc.ports import Answer, Calls, Step, no_step
+from embedsvc.ports import Calls, Embedded, Step, no_step
 from embedsvc.services.service import Service
 from embedsvc.settings import Settings
 from embedsvc.store.database import Database
@@ -236,7 +236,7 @@ class Scripted:
         if not _CANARIES.issuperset(texts):
             self.made.append(list(texts))
         other = self.trouble(texts)
-        return await self.inner.embed(texts, role) if other is None else Answer(other)
+        return await self.inner.embed(texts, role) if other is None else Embedded(other)
 
     async def aclose(self) -> None:
         pass

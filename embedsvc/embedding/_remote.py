@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from embedsvc.core.model import Role, Space
 from embedsvc.core.tokens import approximate_starts
 from embedsvc.errors import ProviderError, ProviderWrong
-from embedsvc.ports import Answer, Calls
+from embedsvc.ports import Calls, Embedded
 
 Ask = Callable[[Sequence[str], Role], Awaitable[tuple[ArrayLike, int | None]]]
 """One request: (texts, role) → (vectors, tokens as the provider counted them or None)."""
@@ -49,10 +49,10 @@ class RemoteBackend:
     async def warm(self) -> None:
         """Nothing to load: the first call opens the connection."""
 
-    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+    async def embed(self, texts: Sequence[str], role: Role) -> Embedded:
         """One request. Raises ProviderError."""
         rows, tokens = await asked(self._ask, self._translate, texts, role)
-        return Answer(as_rows(rows, self.space.name), tokens)
+        return Embedded(as_rows(rows, self.space.name), tokens)
 
     async def aclose(self) -> None:
         """Close the connections."""

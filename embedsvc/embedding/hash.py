@@ -16,7 +16,7 @@ from embedsvc.core.model import Role, Space
 from embedsvc.core.spec import Spec, refuse_options
 from embedsvc.core.tokens import approximate_starts, words
 from embedsvc.errors import InvalidInput
-from embedsvc.ports import Answer, Calls
+from embedsvc.ports import Calls, Embedded
 from embedsvc.settings import Settings
 
 DIMENSIONS = 256
@@ -63,12 +63,12 @@ class HashBackend:
     async def warm(self) -> None:
         """Nothing to load."""
 
-    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+    async def embed(self, texts: Sequence[str], role: Role) -> Embedded:
         """The role makes no difference."""
         del role
         if sum(map(len, texts)) <= _INLINE:
-            return Answer(self._rows(texts))
-        return Answer(await asyncio.to_thread(self._rows, texts))
+            return Embedded(self._rows(texts))
+        return Embedded(await asyncio.to_thread(self._rows, texts))
 
     async def aclose(self) -> None:
         """Nothing to let go of."""

@@ -45,7 +45,7 @@ from embedsvc.errors import (
     ProviderError,
     UnknownProvider,
 )
-from embedsvc.ports import Answer, Calls
+from embedsvc.ports import Calls, Embedded
 from embedsvc.settings import Settings
 
 SHIPPED = "all-MiniLM-L6-v2"
@@ -134,7 +134,7 @@ class LocalBackend:
             async with self._warming:  # one thread loads, and no others wait for it
                 await asyncio.to_thread(self._load)
 
-    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+    async def embed(self, texts: Sequence[str], role: Role) -> Embedded:
         """What is longer than the model's window is cut."""
         await self.warm()
         assert self._batcher is not None
@@ -151,7 +151,7 @@ class LocalBackend:
             raise
         except Exception as error:  # each runtime has classes of its own, such as out of memory
             raise ProviderError(f"{self.space.name} failed: {error}") from error
-        return Answer(rows[:, : self.space.dimensions], max(read, 0))
+        return Embedded(rows[:, : self.space.dimensions], max(read, 0))
 
     async def aclose(self) -> None:
         """Stop the model's threads after their present calls."""

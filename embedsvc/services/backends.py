@@ -23,7 +23,7 @@ from embedsvc.errors import (
     ProviderError,
     ProviderWrong,
 )
-from embedsvc.ports import Answer, Calls, EmbeddingBackend
+from embedsvc.ports import Calls, Embedded, EmbeddingBackend
 from embedsvc.services.retrying import Retrying
 
 T = TypeVar("T")
@@ -123,8 +123,8 @@ class Backend:
             return Vectors(np.asarray(answer.rows), answer.tokens)
         return Vectors(np.asarray(answer.rows), sum(await self.lengths(texts)))
 
-    async def _answer(self, texts: Sequence[str], role: Role) -> Answer:
-        async def once() -> Answer:
+    async def _answer(self, texts: Sequence[str], role: Role) -> Embedded:
+        async def once() -> Embedded:
             try:
                 return _checked(self.inner, await self.inner.embed(texts, role), texts)
             except ProviderBusy:
@@ -232,10 +232,10 @@ class Shortened:
         """Load the whole model."""
         await self._whole.warm()
 
-    async def embed(self, texts: Sequence[str], role: Role) -> Answer:
+    async def embed(self, texts: Sequence[str], role: Role) -> Embedded:
         """One call of the whole model."""
         answer = await self._whole.embed(texts, role)
-        return Answer(answer.rows[:, : self.space.dimensions], answer.tokens)
+        return Embedded(answer.rows[:, : self.space.dimensions], answer.tokens)
 
     async def aclose(self) -> None:
         """Nothing: the whole backend is closed for itself."""
@@ -251,7 +251,7 @@ def _name(spec: Spec) -> str:
     return f"{spec} {spec.dimensions or ''}"
 
 
-def _checked(backend: EmbeddingBackend, answer: Answer, texts: Sequence[str]) -> Answer:
+def _checked(backend: EmbeddingBackend, answer: Embedded, texts: Sequence[str]) -> Embedded:
     """An answer with unit rows. Raises ProviderWrong; Conflict for one of other dimensions."""
     space = backend.space
     found = np.shape(answer.rows)
@@ -271,4 +271,4 @@ def _checked(backend: EmbeddingBackend, answer: Answer, texts: Sequence[str]) ->
             f"a wrong answer from {space.name}: the texts {same[0]} and {same[1]} differ and "
             "their vectors do not"
         )
-    return Answer(rows, answer.tokens)
+    return Embedded(rows, answer.tokens)
