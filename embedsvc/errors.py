@@ -168,6 +168,10 @@ class ProviderDenied(ProviderError):
         return False
 
 
+class QuotaExhausted(ProviderDenied):
+    """The account has nothing left: no waiting helps, but another provider may."""
+
+
 class ProviderRejected(ProviderError):
     """The provider refuses what it was sent; trying again does not help."""
 

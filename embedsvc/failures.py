@@ -13,6 +13,7 @@ from embedsvc.errors import (
     ProviderRejected,
     ProviderTimeout,
     ProviderWrong,
+    QuotaExhausted,
 )
 
 _LONGEST = 300
@@ -32,7 +33,9 @@ def of_status(
 ) -> ProviderError:
     """The error that an HTTP status means. `headers` are looked at for when to come back."""
     said = f"{provider} answered {status}: {shown(message, secrets)}"
-    if status in (401, 402, 403, 404):
+    if status == 402:
+        return QuotaExhausted(said)
+    if status in (401, 403, 404):
         return ProviderDenied(said)
     if status in (408, 504):
         return ProviderTimeout(said)

@@ -20,7 +20,7 @@ from embedsvc.chat._named import Named, named, untaken
 from embedsvc.chat._remote import Asking, RemoteModel, taken
 from embedsvc.chat._text import as_text, messages_of
 from embedsvc.core.spec import Spec
-from embedsvc.errors import ProviderDenied, ProviderError
+from embedsvc.errors import ProviderError, QuotaExhausted
 from embedsvc.failures import of_status
 from embedsvc.ports import Delta
 from embedsvc.providers import AZURE_VERSION, base_url, destination_of, server_key
@@ -188,7 +188,7 @@ def _refine(error: ProviderError, status: int, body: Any) -> ProviderError:
     inner = body.get("error") if isinstance(body, dict) else None
     code = inner.get("code") if isinstance(inner, dict) else None
     if status == 429 and code == "insufficient_quota":
-        return ProviderDenied(error.detail)
+        return QuotaExhausted(error.detail)
     return error
 
 

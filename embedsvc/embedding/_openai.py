@@ -27,8 +27,8 @@ from embedsvc.embedding._known import Known, check_dimensions, check_shorter
 from embedsvc.embedding._remote import Ask, RemoteBackend, Translate, probed_dimensions
 from embedsvc.errors import (
     InvalidInput,
-    ProviderDenied,
     ProviderError,
+    QuotaExhausted,
 )
 from embedsvc.failures import late, of_status, shown, unreachable, wrong
 from embedsvc.http import http_client
@@ -253,5 +253,5 @@ def _of_status(provider: str, error: openai.APIStatusError, secret: str | None) 
     message = said if isinstance(said, str) and said else error.message
     if error.code == "insufficient_quota":  # a 429 that no waiting helps
         why = shown(message, [secret])
-        return ProviderDenied(f"{provider} answered {error.status_code}: {why}")
+        return QuotaExhausted(f"{provider} answered {error.status_code}: {why}")
     return of_status(provider, error.status_code, message, error.response.headers, [secret])

@@ -29,7 +29,13 @@ from embedsvc.core.prompting import NoRoom
 from embedsvc.core.spec import Spec, parse_spec, refuse_options
 from embedsvc.core.stops import Stops
 from embedsvc.core.tokens import approximate_starts
-from embedsvc.errors import InvalidInput, ProviderError, ProviderTimeout, UnknownProvider
+from embedsvc.errors import (
+    InvalidInput,
+    ProviderError,
+    ProviderTimeout,
+    QuotaExhausted,
+    UnknownProvider,
+)
 from embedsvc.ports import ChatModel, Delta, Finish, Generation
 from embedsvc.services.retrying import Retrying
 from embedsvc.services.usage import Meter
@@ -215,10 +221,10 @@ class LLMs:
 
         if not model.remote:
             return await begin()
-        provider = model.name.partition(":")[0]
+        # limits are a model's: its gate stops neither other models nor the provider's embeddings
         if not patient:
-            return await self._retrying.once(provider, begin)
-        return await self._retrying.call(provider, begin, at_most=self._retrying.attempt)
+            return await self._retrying.once(model.name, begin)
+        return await self._retrying.call(model.name, begin, at_most=self._retrying.attempt)
 
     async def _texts(self, call: "_Call") -> AsyncGenerator[str, None]:
         patience = self._retrying.attempt if call.model.remote else None
@@ -315,8 +321,8 @@ async def _close(models: Iterable[ChatModel]) -> None:
 
 
 def may_pass(error: ProviderError | NoRoom) -> bool:
-    """Whether another model may do better: this one is busy or down, or its window is small."""
-    return isinstance(error, NoRoom) or error.transient
+    """Whether another model may do better: this one is busy, down, unpaid, or has no room."""
+    return isinstance(error, NoRoom | QuotaExhausted) or error.transient
 
 
 @contextmanager

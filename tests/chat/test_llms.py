@@ -30,6 +30,7 @@ from embedsvc.errors import (
     ProviderRejected,
     ProviderTimeout,
     ProviderWrong,
+    QuotaExhausted,
     UnknownProvider,
 )
 from embedsvc.ports import Delta, Generation
@@ -169,7 +170,13 @@ def test_a_chain_of_no_model_cannot_write(run: Run) -> None:
 
 # -- who answers --------------------------------------------------------------------------------
 
-PASSING = [ProviderBusy("busy"), ProviderTimeout("late"), ProviderWrong("wrong"), ProviderError("")]
+PASSING = [
+    ProviderBusy("busy"),
+    ProviderTimeout("late"),
+    ProviderWrong("wrong"),
+    ProviderError(""),
+    QuotaExhausted("nothing left"),
+]
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
@@ -242,6 +249,13 @@ def test_a_busy_provider_is_passed_over_until_it_wants_to_be_asked(run: Run) -> 
         assert (await told(llms, "one:m,two:m"))[1].model == "one:m"
 
     run(work())
+
+
+def test_a_model_that_is_busy_keeps_no_other_model_of_its_provider_waiting(run: Run) -> None:
+    one = Scripted("one:m", [[ProviderBusy("its limit of the day", retry_after=3_000)]])
+    other = Scripted("one:n", [["fine"]])
+    text, ended = run(told(llms_of(one, other), "one:m,one:n"))
+    assert (text, ended.model) == ("fine", "one:n")
 
 
 def test_a_single_model_waits_at_its_gate(run: Run) -> None:
