@@ -28,6 +28,7 @@ from embedsvc.core.batching import slices
 from embedsvc.core.calibrating import Calibration, calibrate
 from embedsvc.core.model import Collection, Matrix, Role, Space
 from embedsvc.core.rehearsal import Pool, Question, pool, rehearse
+from embedsvc.errors import EmbedsvcError
 from embedsvc.services.backends import Backend
 from embedsvc.services.embedding import Embedders
 from embedsvc.services.retrying import all_or_none
@@ -84,8 +85,7 @@ class Calibrations:
             return ready
         started = time.perf_counter()
         made = await self.learn(collection, backend)
-        body = msgspec.json.encode(made).decode()
-        await self._stored.keep(collection.space_id, version(), body)
+        await self._keep(collection, made)
         log.info(
             "space_calibrated",
             embedding=backend.space.name,
@@ -96,6 +96,14 @@ class Calibrations:
             seconds=round(time.perf_counter() - started, 1),
         )
         return made
+
+    async def _keep(self, collection: Collection, made: Calibration) -> None:
+        """Store what was learnt; where that fails it is known to this process alone."""
+        body = msgspec.json.encode(made).decode()
+        try:
+            await self._stored.keep(collection.space_id, version(), body)
+        except EmbedsvcError as error:
+            log.warning("calibration_not_kept", error=error.detail)
 
     async def learn(self, collection: Collection, backend: Backend) -> Calibration:
         """Embed the examples and learn from them, whatever is known. Raises ProviderError."""

@@ -18,7 +18,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from embedsvc.errors import ConfigError, EmbedsvcError, MissingDependency, StorageFull, Unavailable
 from embedsvc.ports import Step, no_step
@@ -37,6 +43,7 @@ BUSY_SECONDS = 30
 _PAGE_SIZE = 8192
 _ATTEMPTS = 5
 _RETRIED = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock
+_NO_PRIVILEGE = "42501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +225,8 @@ class _translated:
             ) from error
         if isinstance(error, OperationalError) and not _may_pass(error):
             raise Unavailable(f"the database does not answer: {_first_line(words)}") from error
+        if isinstance(error, InternalError) or _state(error) == _NO_PRIVILEGE:  # it is read-only
+            raise Unavailable(f"the database refuses: {_first_line(words)}") from error
 
 
 def _first_line(words: str) -> str:
@@ -225,7 +234,11 @@ def _first_line(words: str) -> str:
 
 
 def _may_pass(error: DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) in _RETRIED
+    return _state(error) in _RETRIED
+
+
+def _state(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 def _parse(url: str) -> URL:

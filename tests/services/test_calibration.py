@@ -76,6 +76,29 @@ def test_a_space_is_calibrated_once_and_a_restart_does_not_do_it_again(
     run(work())
 
 
+def test_what_cannot_be_kept_is_learnt_once_all_the_same(
+    run: Run, opened: Any, scripted: Any, settings: Any
+) -> None:
+    """Else a full disk would cost 1,300 texts a question, and the answer too."""
+    full = text(
+        "CREATE TRIGGER full BEFORE INSERT ON calibration "
+        "BEGIN SELECT RAISE(ABORT, 'no space left on device'); END"
+    )
+
+    async def work() -> None:
+        backend = scripted()
+        async with opened(backend=backend, of=replace(settings, embedding="scripted")) as service:
+            await service.database.write(lambda tx: tx.execute(full))
+            made = calibrations(service)
+            first = await calibrated(service, made)
+            read = len(backend.embedded)
+            assert await calibrated(service, made) is first
+            assert len(backend.embedded) == read
+            assert await rows(service, "calibration") == []
+
+    run(work())
+
+
 def test_what_was_learnt_from_other_examples_is_learnt_anew(
     run: Run, opened: Any, scripted: Any, either_settings: Any
 ) -> None:

@@ -139,7 +139,7 @@ def test_a_read_sees_one_snapshot_however_long_it_takes(run: Run, database: Data
 def test_a_read_cannot_write_on_postgresql(run: Run, database: Database) -> None:
     if database.is_sqlite:
         pytest.skip("SQLite has no read-only transactions")
-    with pytest.raises(DBAPIError):
+    with pytest.raises(Unavailable, match=r"the database refuses: .*read-only"):
         run(database.read(add_space("x")))
 
 
