@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 
 from embedsvc.core.links import Gate, addresses
 from embedsvc.core.marks import Marker
-from embedsvc.core.markup import Markup, Words
+from embedsvc.core.markup import Markup
+from embedsvc.core.markup_flow import Words
 from embedsvc.core.visible import Spelled, Visible
 
 

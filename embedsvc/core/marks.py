@@ -1,6 +1,6 @@
 """Marks of citations as models write them: `[1 "words"]`, `[2, 3]`, `[Source 1: “words”]`.
 
-Their grammar alone; where one begins and ends in a text is markup.py's business.
+Their grammar alone; where one begins and ends in a text is markup_marks.py's business.
 """
 
 import re

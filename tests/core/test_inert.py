@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedsvc.core import links, markup
+from embedsvc.core import links, markup_flow
 from embedsvc.core.inert import Inert, inert
 from embedsvc.core.links import addresses
 from embedsvc.core.marks import Marker, Reference
@@ -253,7 +253,7 @@ def test_what_is_held_back_is_bounded() -> None:
             fed += 100
             out += sum(len(str(p)) for p in reading.feed(begin if fed == 100 else "x" * 100))
         removed = begin in ("http://", "www.", "![a][", '[1 "') or begin.startswith("http:")
-        assert removed or fed - out <= markup.MOST_HELD + 200, begin
+        assert removed or fed - out <= markup_flow.MOST_HELD + 200, begin
 
 
 @pytest.mark.parametrize("begin", ["[x](", "![x](", '[1 "x"](', "[x](<", '[x](a "', "[x](\\"])
@@ -263,7 +263,7 @@ def test_nothing_of_a_link_that_never_ends_is_lost(begin: str, unit: str) -> Non
     fed = begin + unit * (10_000 // len(unit))
     out = "".join(piece for piece in reading.feed(fed) if isinstance(piece, str))
     out = out.replace("&lt;", "<")
-    assert len(fed) - len(out) <= markup.MOST_HELD + 100
+    assert len(fed) - len(out) <= markup_flow.MOST_HELD + 100
     assert out.count(unit[-1]) > 1_000
 
 
