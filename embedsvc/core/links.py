@@ -246,8 +246,12 @@ class Gate:
         joined = mark.match(text, match.end())
         after = text[joined.end() : joined.end() + 1] if joined else ""
         none = _NO_HOST if word == "www" else _NO_BEGINNING
-        if joined is None or not after or after.isspace() or after in none:
+        if joined is None or not after or after.isspace():
             return self._plain_special(match)
+        if after in none:
+            if word != "www":
+                return self._plain_special(match)
+            return self._beginning(text[match.start() : joined.end()], joined.end())
         return self._address(text, match.start(), joined.end(), "", final)
 
     # -- addresses --------------------------------------------------------------------------
@@ -260,8 +264,7 @@ class Gate:
         too_long = stop is None and len(text) - start >= MOST_HELD
         end = stop.start() if stop else min(len(text), start + MOST_HELD)
         if end <= body and not too_long:
-            self._put(text[start:body])
-            return body
+            return self._beginning(text[start:body], body)
         shortest = len(before) + body - start
         if too_long:
             self._put(REMOVED)
@@ -270,6 +273,15 @@ class Gate:
         if self._collected is not None:
             self._collected.add(before + text[start:end], shortest)
         return self._decide(text, start, end, before, shortest)
+
+    def _beginning(self, text: str, end: int) -> int:
+        """A beginning of an address with no address behind it; what follows must not become one.
+
+        Programs take much for a host: `https://|x@host` leads to the host.
+        """
+        self._put(text)
+        self._after_address = True
+        return end
 
     def _decide(self, text: str, start: int, end: int, before: str, shortest: int) -> int:
         if length := self._allowed.longest(before + text[start:end], shortest):

@@ -75,7 +75,9 @@ class Replicas:
         """Catch up soon, so that the next search need not wait; errors wait for that search."""
         key = _key(collection)
         if key not in self._nudged or self._nudged[key].done():
-            self._nudged[key] = asyncio.create_task(self._catch_up_soon(collection))
+            task = asyncio.create_task(self._catch_up_soon(collection))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._nudged[key] = task
 
     async def rebuild(self, collection: Collection) -> VectorIndex:
         """Throw the index away, with its snapshot, and build it from SQL."""

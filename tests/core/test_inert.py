@@ -297,6 +297,18 @@ def test_steps_grow_with_the_text_and_no_faster(unit: str) -> None:
     assert large <= 5 * small + 2_000
 
 
+@pytest.mark.parametrize("between", list("|\"{}^>`«“、,[]") + ["<", '"|', ",,"])
+@pytest.mark.parametrize("begin", ["https://", "http:\\/\\/", "ftp://", "www."])
+def test_nothing_joins_a_beginning_of_an_address_that_it_is_not_part_of(
+    begin: str, between: str
+) -> None:
+    """Programs that make links read far over such signs: `https://|x@host` leads to the host."""
+    hostile = f"See {begin}{between}x@evil.example/?q=SECRET for details."
+    for cuts in ((), range(len(hostile))):
+        out = "".join(str(piece) for piece in made(hostile, *cuts)).replace("\\", "")
+        assert not re.search(r"(?i)(://|www\.)\S*evil", out), out
+
+
 def test_addresses_of_sources_are_taken_without_marks_at_their_ends() -> None:
     known = addresses(SOURCES)
     assert all(one in known for one in ALLOWED)
