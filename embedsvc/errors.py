@@ -18,7 +18,9 @@
       ├ ProviderBusy      over its rate limit; may carry retry_after
       ├ ProviderTimeout   did not answer in time
       ├ ProviderDenied    does not accept the key, or has no such model
+      │ └ QuotaExhausted  the account has nothing left
       ├ ProviderRejected  refused the texts of the request
+      │ └ PromptTooLong   they are more than its model can read
       └ ProviderWrong     answered what cannot be right
 
 No class here knows HTTP: `embedsvc.api.errors` holds the one table of status codes.
@@ -40,6 +42,11 @@ class EmbedsvcError(Exception):
     def transient(self) -> bool:
         """Whether the same request may succeed later."""
         return False
+
+    @property
+    def logged(self) -> str:
+        """What may be written into a log."""
+        return self.detail
 
 
 class NotFound(EmbedsvcError):
@@ -140,6 +147,11 @@ class ProviderError(EmbedsvcError):
         """Whether the same request may succeed later."""
         return True
 
+    @property
+    def logged(self) -> str:
+        """Who failed, and how, without the provider's own words, which may quote texts."""
+        return self.detail.partition(": ")[0]
+
 
 class ProviderBusy(ProviderError):
     """The provider is over its rate limit."""
@@ -181,6 +193,10 @@ class ProviderRejected(ProviderError):
     def transient(self) -> bool:
         """Whether the same request may succeed later."""
         return False
+
+
+class PromptTooLong(ProviderRejected):
+    """The model cannot read so much; one with a larger window may."""
 
 
 class ProviderWrong(ProviderError):

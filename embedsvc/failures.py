@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 
 from embedsvc.errors import (
+    PromptTooLong,
     ProviderBusy,
     ProviderDenied,
     ProviderError,
@@ -22,6 +23,14 @@ _SHORTEST_KEY = 5
 """What is shorter is a word that stands for no key."""
 
 _SECRET = re.compile(r"\b(sk|pk|hf|gh[pousr]|AIza|esk|xai|key)[-_]?[A-Za-z0-9_\-*]{8,}|Bearer \S+")
+
+_TOO_LONG = re.compile(
+    r"context[ _](length|size|window|limit)|maximum model length|too many (input )?tokens"
+    r"|(prompt|inputs?) (is |are )?too long|the maximum number of (input )?tokens"
+    r"|reduce (the length of|your) |`inputs` (tokens|must have less)|(request|body) too large for",
+    re.IGNORECASE,
+)
+"""How providers and servers say that there is more to read than their model can."""
 
 
 def of_status(
@@ -41,6 +50,8 @@ def of_status(
         return ProviderTimeout(said)
     if status in (429, 503, 529):
         return ProviderBusy(said, retry_after=retry_after(headers or {}))
+    if status in (400, 413, 422) and _TOO_LONG.search(message):
+        return PromptTooLong(said)
     if status in (400, 413, 415, 422):
         return ProviderRejected(said)
     return ProviderError(said)

@@ -129,7 +129,8 @@ class VectorIndex(Protocol):
         ...
 
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "content_filter"]
+"""Why an answer ended: it is whole, it is cut, or the provider would not let more of it out."""
 
 
 @dataclass(frozen=True, slots=True)

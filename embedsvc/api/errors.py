@@ -128,7 +128,7 @@ def on_own(request: Request[Any, Any, Any], error: errors.EmbedsvcError) -> Fail
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     status = status_of(error)
     if status >= 500:
-        log.error("request_failed", path=request.url.path, code=error.code, error=error.detail)
+        log.error("request_failed", path=request.url.path, code=error.code, error=error.logged)
     return _answer(request, status, error.code, error.detail, headers)
 
 

@@ -177,7 +177,7 @@ class _ServerSent(Response[Any]):
         except StopAsyncIteration:
             await write(self._wire.end, more=False)
         except EmbedsvcError as error:
-            log.error("stream_failed", path=path, code=error.code, error=error.detail)
+            log.error("stream_failed", path=path, code=error.code, error=error.logged)
             await write(self._wire.error(error), more=False)
         except Exception as error:
             log.error("unexpected_error", path=path, exc_info=error)

@@ -32,6 +32,15 @@ _ENDS: Mapping[str, Finish] = {
     "max_tokens": "length",
     "model_length": "length",
     "model_context_window_exceeded": "length",
+    "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "refusal": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "blocklist": "content_filter",
+    "prohibited_content": "content_filter",
+    "spii": "content_filter",
 }
 _ENDS_IN = ("finish_reason", "stop_reason", "stopReason")
 
@@ -120,5 +129,5 @@ class Counted:
 
 
 def finish_of(reason: object) -> Finish | None:
-    """Why an answer ended; None for a reason that is neither."""
+    """Why an answer ended; None for a reason that is none of these."""
     return _ENDS.get(str(reason).lower())

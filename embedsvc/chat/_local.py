@@ -8,7 +8,7 @@ from typing import Any, Literal
 from embedsvc.chat._beside import Put
 from embedsvc.chat._text import as_text, turns
 from embedsvc.core.model import Message, Prompt
-from embedsvc.errors import ConfigError, InvalidInput, ProviderRejected
+from embedsvc.errors import ConfigError, InvalidInput, PromptTooLong, ProviderError
 from embedsvc.failures import shown
 from embedsvc.ports import Delta, Generation
 
@@ -17,6 +17,10 @@ FAILURES = (RuntimeError, ValueError, LookupError, TypeError, MemoryError)
 
 MOST_NEW_TOKENS = 1_024
 """Of an answer where neither the request nor the model says."""
+
+_THOUGHTS = "<think>"
+_LOOK_BACK = 16
+"""Tokens at the end of a prompt, among which that can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Loaded:
     ) -> None:
         """Write into `put` until the end, or until the reader is `gone`.
 
-        Raises ProviderRejected, InvalidInput.
+        Raises PromptTooLong, InvalidInput.
         """
         import torch
 
@@ -64,7 +68,7 @@ class Loaded:
         count = int(read["input_ids"].shape[1])
         most = min(_room(count, reading), options.max_tokens or self._usual())
         read = read.to(self._model.device)
-        streamer = _streamer(self._tokenizer, put)
+        streamer = _streamer(self._tokenizer, put, self._begun(read, reading))
         with torch.inference_mode():
             made = self._model.generate(
                 **read,
@@ -103,6 +107,13 @@ class Loaded:
             return_dict=True,
         )
 
+    def _begun(self, read: Any, reading: Reading) -> str:
+        """What the template has written of the answer: some begin the thoughts themselves."""
+        if reading.kind == "completion":
+            return ""
+        end = self._tokenizer.decode(read["input_ids"][0, -_LOOK_BACK:])
+        return _THOUGHTS if end.rstrip().endswith(_THOUGHTS) else ""
+
     def _usual(self) -> int:
         return self._model.generation_config.max_new_tokens or MOST_NEW_TOKENS
 
@@ -117,12 +128,15 @@ class Loaded:
 
 def is_of_memory(error: Exception) -> bool:
     """Whether the memory was too small, of the GPU or of the machine."""
-    words = ("out of memory", "allocate memory", "not enough memory")
+    words = ("out of memory", "allocate memory", "not enough memory", "enough gpu ram")
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def load(about: Loading) -> Loaded:
-    """Read a model's files; a build of torch may know no CUDA. Raises ConfigError."""
+    """Read a model's files; a build of torch may know no CUDA.
+
+    Raises ConfigError; ProviderError when the memory is too small, which may pass.
+    """
     import torch
     import transformers
     from safetensors import SafetensorError
@@ -140,10 +154,12 @@ def load(about: Loading) -> Loaded:
         if about.quantisation is None:
             model = model.to(device)
     except (*FAILURES, AssertionError, ImportError, OSError, SafetensorError) as error:
-        hint = "; choose a smaller model" if is_of_memory(error) else ""
-        raise ConfigError(
-            f"transformers:{about.folder.name} cannot be loaded: {shown(str(error))}{hint}"
-        ) from error
+        name = f"transformers:{about.folder.name}"
+        if is_of_memory(error):
+            raise ProviderError(
+                f"{name} cannot be loaded: the memory is too small: choose a smaller model"
+            ) from error
+        raise ConfigError(f"{name} cannot be loaded: {shown(str(error))}") from error
     if device == "cpu" and about.dtype is None and model.dtype == torch.float16:
         model = model.float()  # processors have no arithmetic for it
     return Loaded(model.eval(), tokenizer)
@@ -171,7 +187,7 @@ def _room(count: int, reading: Reading) -> int:
     if count == 0:
         raise InvalidInput(f"{reading.name} goes on with a text, and this one is empty: send some")
     if count >= reading.window:
-        raise ProviderRejected(
+        raise PromptTooLong(
             f"{reading.name}: the prompt has {count} tokens and its window {reading.window}: "
             "send less"
         )
@@ -192,15 +208,18 @@ def _told(gone: Callable[[], bool], ids: Any) -> Any:
     return torch.full((ids.shape[0],), gone(), dtype=torch.bool, device=ids.device)
 
 
-def _streamer(tokenizer: Any, put: Put) -> Any:
+def _streamer(tokenizer: Any, put: Put, begun: str) -> Any:
     from transformers import TextStreamer
 
     class Streamer(TextStreamer):  # type: ignore[misc]  # the library is not typed here
-        """Hands on whole words, and never a part of a character."""
+        """Hands on whole words, and never a part of a character; before them what has `begun`."""
+
+        before = begun
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            if text:
-                put(Delta(text))
+            if text:  # and not earlier: after the first text no other model stands in
+                put(Delta(self.before + text))
+                self.before = ""
 
     return Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
 

@@ -14,6 +14,7 @@ import structlog
 from embedsvc.chat._named import Named
 from embedsvc.chat._text import ends
 from embedsvc.core.model import Prompt
+from embedsvc.core.prompting import reserved, tokens_of
 from embedsvc.core.stops import Stops
 from embedsvc.errors import EmbedsvcError, ProviderRejected
 from embedsvc.failures import wrong
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 Translate = Callable[[Exception], Exception | None]
 """An error of a client as one of ours; None for one that is not the provider's."""
+
+_LEAST = 16
+"""Tokens of an answer, even if the prompt seems to fill the window: it is only estimated."""
 
 _PARAMETER = re.compile(
     r"\b(temperature|top_?p|max_tokens|max_completion_tokens|stream_options|stop(?:_?sequences)?)\b",
@@ -75,6 +79,7 @@ class RemoteModel:
 
         Raises ProviderError.
         """
+        options = self._limited(prompt, options)
         while True:
             asking = Asking(prompt, options, self._refused)
             begun = False
@@ -91,6 +96,17 @@ class RemoteModel:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._close()
+
+    def _limited(self, prompt: Prompt, options: Generation) -> Generation:
+        """With the room that is kept for an answer to messages, where nobody says how long it is.
+
+        Of a completion their servers write 16 to 100 tokens by themselves; so they still do of a
+        bare text.
+        """
+        if self.kind == "chat" or isinstance(prompt, str) or options.max_tokens is not None:
+            return options
+        left = self.window - sum(tokens_of(message.content) for message in prompt)
+        return replace(options, max_tokens=max(_LEAST, min(reserved(self.window), left)))
 
     async def _call(self, asking: Asking) -> AsyncGenerator[Delta, None]:
         try:

@@ -57,7 +57,7 @@ class Shelf:
     def lent(self, weights: Weights, gone: Callable[[], bool]) -> Iterator[Loaded | None]:
         """The model, loaded; None when the reader has `gone` before. For the weights' own thread.
 
-        Where all that may be in memory is in use, it waits for its turn. Raises ConfigError.
+        Where all that may be in memory is in use, it waits for its turn. Raises as `load`.
         """
         if not self._has_room(weights, gone):
             yield None

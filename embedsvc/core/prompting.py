@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from embedsvc.core.citations import without_marks
 from embedsvc.core.model import Chunk, Message
-from embedsvc.core.tokens import approximate_starts
+from embedsvc.core.tokens import estimated_tokens
 from embedsvc.errors import InvalidInput
 
 NO_ANSWER_WORD = "NO_ANSWER"
@@ -46,7 +46,6 @@ RESERVED = 1_024
 SLACK = 0.9
 """Of the window that is used: tokens are estimated."""
 
-_LONGEST_TOKEN = 16  # characters: white space counts too, where there is much of it
 _PER_MESSAGE = 8  # tokens around the text of a message, in the formats of most models
 
 
@@ -77,8 +76,13 @@ class Room:
                 f"max_tokens: {most_answer}; the model's window of {window} tokens must hold the "
                 f"sources too: use at most {window // 2}"
             )
-        answer = min(RESERVED, window // 4) if most_answer is None else most_answer
+        answer = reserved(window) if most_answer is None else most_answer
         return cls(int(window * SLACK) - answer)
+
+
+def reserved(window: int) -> int:
+    """Tokens of a window that are kept for an answer whose length nobody limits."""
+    return min(RESERVED, window // 4)
 
 
 def grounded(
@@ -119,37 +123,62 @@ def fits_as_fence(fence: str, texts: Iterable[str]) -> bool:
 
 
 def rewriting(question: str, history: Sequence[Message], room: Room) -> tuple[Message, ...]:
-    """The prompt for a question that stands alone."""
-    kept, _ = newest(history, room.tokens // 2)
-    lines = [f"{message.role}: {message.content}" for message in [*kept, Message("user", question)]]
-    return Message("system", REWRITE), Message("user", "\n\n".join(lines))
+    """The prompt for a question that stands alone. Raises NoRoom when the question does not fit."""
+    *former, asked = [
+        Message(message.role, f"{message.role}: {message.content}")
+        for message in [*history, Message("user", question)]
+    ]
+    left = room.tokens - tokens_of(REWRITE) - tokens_of(asked.content)
+    if left < 0:
+        raise NoRoom(
+            f"the model reads {room.tokens} tokens beside what it writes, and the question does "
+            "not fit: ask a shorter one, or name a model with a larger window (option window)"
+        )
+    kept, _ = newest(former, min(room.tokens // 2, left))
+    lines = "\n\n".join(message.content for message in [*kept, asked])
+    return Message("system", REWRITE), Message("user", lines)
 
 
 def newest(history: Sequence[Message], most_tokens: int) -> tuple[list[Message], int]:
-    """The last messages that fit, without marks of citations, and how many are left out."""
+    """The last messages that fit, and how many are left out.
+
+    Answers lose our marks of citations; what a user wrote, such as `arr[0]`, stays as it is.
+    """
     kept: list[Message] = []
     for message in reversed(history):
-        plain = Message(message.role, without_marks(message.content))
-        most_tokens -= tokens_of(plain.content)
+        if message.role == "assistant":
+            message = Message(message.role, without_marks(message.content))
+        most_tokens -= tokens_of(message.content)
         if most_tokens < 0:
             break
-        kept.append(plain)
+        kept.append(message)
     return kept[::-1], len(history) - len(kept)
 
 
+def with_question(messages: Sequence[Message], question: str, other: str) -> list[Message]:
+    """A prompt that `grounded` made for a question, with other words in the place of that."""
+    *before, asking = messages
+    head, _, tail = asking.content.rpartition(_asked(question))
+    return [*before, Message(asking.role, f"{head}{_asked(other)}{tail}")]
+
+
 def tokens_of(text: str) -> int:
-    """Tokens of a message, estimated as most vocabularies would count them."""
-    return max(len(approximate_starts(text)), len(text) // _LONGEST_TOKEN) + _PER_MESSAGE
+    """Tokens of a message, rather too many: some servers silently cut off what is too long."""
+    return estimated_tokens(text) + _PER_MESSAGE
 
 
 def _asking(question: str, sources: Sequence[Chunk], fence: str) -> str:
     quoted = "\n\n".join(_quoted(source, n, fence) for n, source in enumerate(sources, start=1))
     return (
         f"Each source stands between <source-{fence}> and </source-{fence}>.\n\n{quoted}\n\n"
-        f"Question: {question}\n\n"
+        f"{_asked(question)}"
         'Answer from the sources, each statement with its [number "quoted words"], or write only '
         f"{NO_ANSWER_WORD}."
     )
+
+
+def _asked(question: str) -> str:
+    return f"Question: {question}\n\n"
 
 
 def _quoted(source: Chunk, number: int, fence: str) -> str:

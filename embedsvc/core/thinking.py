@@ -42,6 +42,8 @@ class Spoken:
 
 
 def spoken(text: str) -> str:
-    """A whole text without the thoughts at its beginning."""
+    """A whole text without the thoughts at its beginning, even if they begin in the prompt."""
     made = Spoken()
-    return made.feed(text) + made.close()
+    rest = made.feed(text) + made.close()
+    thoughts, ended, after = rest.partition(_CLOSE)
+    return after.lstrip() if ended and _OPEN not in thoughts else rest

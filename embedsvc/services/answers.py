@@ -80,7 +80,10 @@ class AnswerUsage:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What was found, and the texts that it was searched with; `query` is the question itself."""
+    """What was found, and the texts that it was searched with; `query` is the question itself.
+
+    They are as they can be shown: what a model wrote of them is inert.
+    """
 
     hits: Sequence[Hit]
     query: str
@@ -92,7 +95,8 @@ class Answer:
     """A whole answer. `text` carries markers such as [1], one a citation.
 
     `unsupported` are claims in it without a verified citation. `evidence`: how likely the sources
-    answer, where that was looked at. `prompt` is what the model was given.
+    answer, where that was looked at. `prompt` is what the model was given. In `query`, `queries`
+    and `prompt` a question that a model wrote is inert.
     """
 
     text: str

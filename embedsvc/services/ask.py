@@ -19,7 +19,7 @@ from embedsvc.core.inert import inert
 from embedsvc.core.model import AnswerState, Collection, Message, Prompt
 from embedsvc.core.preparing import check_text
 from embedsvc.core.prompting import NoRoom, Prompted, Room
-from embedsvc.core.reading import Reader, Unsupported
+from embedsvc.core.reading import MOST_CITATIONS, MOST_REFERENCES, Reader, Unsupported
 from embedsvc.core.thinking import Spoken
 from embedsvc.errors import EmbedsvcError, InvalidInput, ProviderError
 from embedsvc.ports import ChatModel, Finish
@@ -32,7 +32,7 @@ from embedsvc.services.answers import (
 )
 from embedsvc.services.collections import Collections
 from embedsvc.services.extractive import Evidence, Extractive
-from embedsvc.services.llms import EXTRACTIVE, Chain, Ended, LLMs, may_pass
+from embedsvc.services.llms import EXTRACTIVE, Chain, Ended, LLMs, may_pass, notes
 from embedsvc.services.records import Records, Talk
 from embedsvc.services.rewriting import Rewriting, SearchTexts
 from embedsvc.services.search import Found, Hit, Query, Search
@@ -42,6 +42,8 @@ MOST_QUESTION = 4_000
 MOST_SYSTEM = 20_000
 MOST_TURNS = 1_000
 MOST_TURN = 200_000
+AT_ONCE = 100
+"""Characters of a model that are read before others have their turn."""
 NO_ANSWER = "The documents do not answer this question."
 
 
@@ -95,7 +97,7 @@ class Ask:
         wording = await rewriting.words(question.text, talk.messages, question.expansion)
         found = await self._search.search(name, _queries(question, wording))
         hits = _merged(found, question.limit)
-        yield Sources(hits, wording.query, wording.queries)
+        yield Sources(hits, wording.shown[0], wording.shown)
         speech = _Speech(question, wording, hits, collection, talk)
         async with aclosing(self._pieces(chain, speech)) as pieces:
             async for piece in pieces:
@@ -164,7 +166,7 @@ class Ask:
             except (ProviderError, NoRoom) as error:
                 if not (chain.extractive and may_pass(error)) or speech.texts:
                     raise
-                speech.degraded.append(f"answered without a language model: {error.detail}")
+                speech.degraded += [*notes(error), "answered without a language model"]
                 speech.prompted = None
         if evidence is None:
             evidence = await self._look(speech)
@@ -193,8 +195,10 @@ class Ask:
                     reader = await asyncio.to_thread(speech.reader, strict)
                 text = spoken.feed(delta.text)
                 heard = heard or bool(text.strip())
-                for piece in reader.feed(text):
-                    yield speech.take(piece)
+                for start in range(0, len(text), AT_ONCE):
+                    for piece in reader.feed(text[start : start + AT_ONCE]):
+                        yield speech.take(piece)
+                    await asyncio.sleep(0)  # others go on while a long text is read
         if reader is not None:
             for piece in [*reader.feed(spoken.close()), *reader.close()]:
                 yield speech.take(piece)
@@ -278,11 +282,13 @@ class _Speech:
     def ended(self, ended: Ended) -> None:
         """Note how a model ended."""
         self.model = ended.model
-        self.finish = ended.finish or "stop"
+        self.finish = ended.finish or "length"  # for all one knows
         self.calls.append(ended)
         self.degraded += ended.degraded
         if ended.finish == "length":
             self.warnings.append("the answer reached its most tokens and is cut: raise max_tokens")
+        elif ended.finish == "content_filter":
+            self.warnings.append("a filter of the model's provider ended the answer: it may be cut")
         elif ended.finish is None:
             self.warnings.append(
                 "the model broke off without saying that it has finished: the answer may be cut"
@@ -294,6 +300,11 @@ class _Speech:
         if reader.removed:
             told = "1 statement" if reader.removed == 1 else f"{reader.removed} statements"
             self.warnings.append(f"{told} without a verified citation removed")
+        if reader.passed_over:
+            self.warnings.append(
+                f"{reader.passed_over} references passed over: at most {MOST_REFERENCES} in a "
+                f"sentence and {MOST_CITATIONS} in an answer are read"
+            )
 
     def answer(self, found: Found, took_ms: float) -> Answer:
         """The whole."""
@@ -308,8 +319,8 @@ class _Speech:
             model=self.model,
             usage=AnswerUsage.of(calls),
             conversation_id=self.talk.id,
-            query=self.wording.query,
-            queries=self.wording.queries,
+            query=self.wording.shown[0],
+            queries=self.wording.shown,
             version=found.version,
             took_ms=took_ms,
             first_token_ms=self.first_token_ms,
@@ -317,9 +328,16 @@ class _Speech:
             grounding=self.question.grounding,
             warnings=[*self.wording.warnings, *self._left_out(), *self.warnings],
             degraded=list(dict.fromkeys([*found.degraded, *passed, *self.degraded])),
-            prompt=None if self.prompted is None else self.prompted.messages,
+            prompt=self._shown_prompt(),
             finish=self.finish,
         )
+
+    def _shown_prompt(self) -> Prompt | None:
+        """The prompt as it is kept and shown: a question that a model wrote is inert."""
+        if self.prompted is None:
+            return None
+        asked, shown = self.wording.query, self.wording.shown[0]
+        return prompting.with_question(self.prompted.messages, asked, shown)
 
     def _left_out(self) -> list[str]:
         if self.prompted is None:

@@ -380,7 +380,7 @@ class Ingest:
             "document_not_embedded",
             collection=collection.name,
             document=one.id,
-            error=why.detail,
+            code=why.code,
             final=final,
         )
         await self._store.release(

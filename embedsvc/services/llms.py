@@ -28,9 +28,10 @@ from embedsvc.core.model import Collection, Prompt
 from embedsvc.core.prompting import NoRoom
 from embedsvc.core.spec import Spec, parse_spec, refuse_options
 from embedsvc.core.stops import Stops
-from embedsvc.core.tokens import approximate_starts
+from embedsvc.core.tokens import estimated_tokens
 from embedsvc.errors import (
     InvalidInput,
+    PromptTooLong,
     ProviderError,
     ProviderTimeout,
     QuotaExhausted,
@@ -133,7 +134,8 @@ class LLMs:
         A model that is busy, down or late before its first word, or whose window is too small for
         the prompt, hands over to the next one; a wrong request does not become right elsewhere.
         Closing the iterator ends the call at once. Raises
-        ProviderError: the last one, when all models fail; InvalidInput when there is none.
+        ProviderError: the last one, when all models fail, whose `notes` tell of the others too;
+        InvalidInput when there is none.
         """
         call, passed = await self._begin(chain, prompt, options)
         try:
@@ -198,10 +200,11 @@ class LLMs:
             try:
                 return await self._first(model, prompt, options, patient), tuple(passed)
             except (ProviderError, NoRoom) as error:
-                if last or not may_pass(error):
-                    raise
                 passed.append(f"{model.name}: {error.detail}")
-                log.warning("llm_passed_over", model=model.name, error=error.detail)
+                if last or not may_pass(error):
+                    _note(error, passed)
+                    raise
+                log.warning("llm_passed_over", model=model.name, error=error.logged)
         raise InvalidInput(f"model: {chain.spec} names no language model")
 
     async def _first(
@@ -322,7 +325,17 @@ async def _close(models: Iterable[ChatModel]) -> None:
 
 def may_pass(error: ProviderError | NoRoom) -> bool:
     """Whether another model may do better: this one is busy, down, unpaid, or has no room."""
-    return isinstance(error, NoRoom | QuotaExhausted) or error.transient
+    return isinstance(error, NoRoom | PromptTooLong | QuotaExhausted) or error.transient
+
+
+def notes(error: ProviderError | NoRoom) -> Sequence[str]:
+    """Which models of a chain failed, and why, when this is the error of the last one."""
+    return getattr(error, "__notes__", ())
+
+
+def _note(error: ProviderError | NoRoom, passed: Iterable[str]) -> None:
+    for reason in passed:
+        error.add_note(reason)
 
 
 @contextmanager
@@ -378,7 +391,7 @@ def _read_texts(prompt: Prompt) -> Sequence[str]:
 
 def _count(texts: Sequence[str]) -> int:
     """Tokens, estimated; of pieces that may cut words in two, as of the whole."""
-    return len(approximate_starts("".join(texts)))
+    return estimated_tokens("".join(texts))
 
 
 def _paired(text: str) -> tuple[str, str]:

@@ -111,7 +111,7 @@ class Retrying:
             log.warning(
                 "provider_call_repeated",
                 provider=provider,
-                error=failed.detail,
+                error=failed.logged,
                 pause=round(pause, 2),
             )
             if not isinstance(failed, ProviderBusy):  # else the gate holds it

@@ -41,12 +41,14 @@ from embedsvc.errors import (
     Forbidden,
     InvalidInput,
     MissingKey,
+    PromptTooLong,
     ProviderBusy,
     ProviderDenied,
     ProviderError,
     ProviderRejected,
     ProviderTimeout,
 )
+from embedsvc.failures import of_status
 from embedsvc.ports import Delta, Generation
 from embedsvc.settings import Settings
 
@@ -253,6 +255,40 @@ def test_what_nobody_asks_for_is_left_to_the_model(speaking: Speaking, fake: LLM
     assert talk.max_tokens == (4_096 if isinstance(fake, Anthropic) else None)
 
 
+@pytest.mark.parametrize("speaking", [OpenAICompletions, HuggingFaceText], ids=NAME, indirect=True)
+def test_a_completion_model_has_room_for_a_whole_answer(speaking: Speaking, fake: LLM) -> None:
+    """Without a number their servers end it after 16 to 100 tokens."""
+    speaking.say(TALK)
+    speaking.say(TALK, max_tokens=7)
+    speaking.say("a bare text, which is left to the server")
+    assert [talk.max_tokens for talk in fake.talks] == [1_024, 7, None]
+
+
+def test_the_room_for_a_completion_is_what_the_window_has_beside_the_prompt(
+    run: Callable[[Any], Any],
+) -> None:
+    long = [Message("user", "the word of " * 33)]
+
+    async def work() -> None:
+        for window in (128, 4_096):
+            model = await create(fake, spec=f"vllm:m?kind=completion&window={window}")
+            for prompt in (TALK, long, long * 2):
+                await said(model, prompt)
+            await model.aclose()
+
+    class Completing(VllmChat, OpenAICompletions):
+        word = OpenAICompletions.word
+        closing = OpenAICompletions.closing
+
+    with Completing() as fake:
+        run(work())
+    small, large = fake.talks[:3], fake.talks[3:]
+    assert [talk.max_tokens for talk in large] == [1_024] * 3
+    assert (small[0].max_tokens, small[2].max_tokens) == (32, 16)
+    assert small[1].max_tokens is not None
+    assert 16 < small[1].max_tokens < 32
+
+
 @each_client
 def test_a_temperature_of_zero_is_sent(speaking: Speaking, fake: LLM) -> None:
     speaking.say(temperature=0.0)
@@ -345,6 +381,44 @@ def test_a_request_that_is_refused_is_one_of_our_errors(speaking: Speaking, fake
     error = failed(speaking, fake.error(400, f"the key {KEY} says no 400"))
     assert type(error) is ProviderRejected
     assert "says no 400" in error.detail
+
+
+TOO_LONG = {
+    OpenAIChat: "This model's maximum context length is 128000 tokens. However, you sent 130000.",
+    Anthropic: "prompt is too long: 201000 tokens > 200000 maximum",
+    GeminiChat: "The input token count (1200000) exceeds the maximum number of tokens allowed (1).",
+    MistralChat: "Prompt contains 40000 tokens, too large for model with 32768 maximum context "
+    "length",
+    BedrockChat: "Input is too long for requested model.",
+    HuggingFaceText: "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096",
+}
+
+
+@each_client
+def test_a_prompt_that_is_too_long_is_known_by_what_the_provider_says(
+    speaking: Speaking, fake: LLM
+) -> None:
+    said = TOO_LONG[type(fake)]
+    error = failed(speaking, fake.error(400, said))
+    assert type(error) is PromptTooLong
+    assert not error.transient
+    assert said[:40] in error.detail
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "maximum model length is 4096, and the prompt has 5000 tokens",
+        "the request exceeds the available context size. try increasing it",
+        "input length and `max_tokens` exceed context limit: 199000 + 4096 > 200000",
+        "Request body too large for gpt-4o model. Max size: 8000 tokens.",
+        "Please reduce the length of the messages or completion.",
+        "the input length exceeds the context length",
+    ],
+)
+def test_a_prompt_that_is_too_long_is_known_in_other_words_too(said: str) -> None:
+    assert type(of_status("x", 413, said)) is PromptTooLong
+    assert type(of_status("x", 500, said)) is ProviderError
 
 
 @two_families

@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from wire.openai import busy
+from wire.openai import busy, error
 from wire.openai_chat import OllamaChat, OpenAIChat, VllmChat
 from wire.server import BreaksOff, FallsSilent, Reply, Reset, Stall
 
 from embedsvc.app import create_chat_model
 from embedsvc.core.model import Message
 from embedsvc.core.spec import Spec
-from embedsvc.core.tokens import approximate_starts
+from embedsvc.core.tokens import estimated_tokens
 from embedsvc.errors import (
     Forbidden,
     InvalidInput,
     MissingDependency,
     MissingKey,
     NotFound,
+    PromptTooLong,
     ProviderBusy,
     ProviderDenied,
     ProviderError,
@@ -216,7 +217,8 @@ def test_after_the_first_word_nobody_stands_in(run: Run) -> None:
 
     assert run(work()) == [Said("He", "one:m")]
     assert not two.asked
-    assert counts(llms)["one:m"] == (2, pytest.approx(12e-6))
+    read, written = estimated_tokens("hello"), estimated_tokens("He")
+    assert counts(llms)["one:m"] == (read + written, pytest.approx(2e-6 * read + 10e-6 * written))
 
 
 def test_the_last_link_is_asked_again_until_it_answers(run: Run) -> None:
@@ -363,8 +365,8 @@ def test_what_nobody_counted_is_estimated_and_says_so(run: Run) -> None:
     one = Scripted("one:m", [[text[:9], text[9:]]])
     ended = run(told(llms_of(one), prompt=[Message("user", "How are you?")]))[1]
     assert ended.estimated
-    assert ended.prompt_tokens == 4
-    assert ended.completion_tokens == len(approximate_starts(text))
+    assert ended.prompt_tokens == estimated_tokens("How are you?")
+    assert ended.completion_tokens == estimated_tokens(text)
 
 
 def test_a_free_model_costs_nothing_and_an_unknown_price_is_unknown(run: Run) -> None:
@@ -385,7 +387,9 @@ def test_an_answer_that_nobody_heard_to_its_end_is_counted(run: Run) -> None:
 
     run(work())
     assert one.ended == 1
-    assert counts(llms) == {"one:m": (3, pytest.approx(2e-6 + 20e-6))}
+    read, written = estimated_tokens("hello"), estimated_tokens("some words ")
+    cost = pytest.approx(2e-6 * read + 10e-6 * written)
+    assert counts(llms) == {"one:m": (read + written, cost)}
 
 
 def test_prices_of_language_models_are_pairs(tmp_path: Path) -> None:
@@ -562,6 +566,33 @@ def test_a_server_in_trouble_is_stood_in_for(
     text, ended = run(work())
     assert (text.strip(), ended.model, len(ended.degraded)) == ("the second", "ollama:b", 1)
     assert ended.cost_usd == 0
+
+
+def test_a_prompt_that_a_server_finds_too_long_is_for_the_next_link(
+    run: Run, two: tuple[VllmChat, OllamaChat]
+) -> None:
+    why = (
+        "This model's maximum context length is 4096 tokens. However, your messages resulted in "
+        "5000 tokens. Please reduce the length of the messages."
+    )
+    two[0].faults.append(error(400, why, "context_length_exceeded"))
+    two[1].faults.append(None)
+
+    async def work() -> tuple[str, Ended]:
+        llms = real(two)
+        try:
+            found = await told(llms)
+            two[1].faults.append(error(400, why))
+            with pytest.raises(PromptTooLong, match="4096 tokens"):  # nobody else is left
+                await told(llms, "ollama:b")
+            return found
+        finally:
+            await llms.aclose()
+
+    text, ended = run(work())
+    assert (text.strip(), ended.model) == ("the second", "ollama:b")
+    assert "maximum context length is 4096" in ended.degraded[0]
+    assert len(two[0].requests) == 1
 
 
 def test_a_client_that_goes_away_is_noticed_by_the_server(

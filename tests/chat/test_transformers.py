@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_llms import NO_SYSTEM, WINDOW, make_llm
+from small_llms import NO_SYSTEM, TEMPLATE, WINDOW, make_llm
 
 from embedsvc.app import create_chat_model
 from embedsvc.chat import _local, _weights
@@ -21,8 +21,8 @@ from embedsvc.errors import (
     ConfigError,
     InvalidInput,
     MissingDependency,
+    PromptTooLong,
     ProviderError,
-    ProviderRejected,
     Unavailable,
     UnknownProvider,
 )
@@ -132,6 +132,24 @@ def test_a_template_without_system_messages_gets_none(
     assert text_of(deltas) == expected(home / "models" / "strict", together, 12)[0]
 
 
+@pytest.mark.parametrize(
+    ("end", "thinks"), [("<think>\n", True), ("<think>", True), ("<think></think>", False)]
+)
+def test_thoughts_that_the_template_begins_are_marked_as_such(
+    run: Run, make: Callable[..., Any], home: Path, end: str, thinks: bool
+) -> None:
+    name = f"thinks-{len(end)}"
+    folder = make_llm(home / "models" / name, template=f"{TEMPLATE}{{{{ {json.dumps(end)} }}}}")
+    text = text_of(run(said(make(f"transformers:{name}"), max_tokens=12)))
+    assert text.removeprefix("<think>") == expected(folder, TALK, 12)[0]
+    assert text.startswith("<think>") is thinks
+
+
+def test_a_completion_model_is_not_taken_to_think(run: Run, make: Callable[..., Any]) -> None:
+    text = text_of(run(said(make("transformers:gpt2"), "<think>", max_tokens=4)))
+    assert not text.startswith("<think>")
+
+
 def test_a_temperature_makes_it_vary(run: Run, make: Callable[..., Any]) -> None:
     model = make("transformers:llama")
     texts = {text_of(run(said(model, max_tokens=12, temperature=1.5, top_p=0.9))) for _ in range(4)}
@@ -143,14 +161,14 @@ def test_it_ends_where_its_window_does(run: Run, make: Callable[..., Any]) -> No
     model = make("transformers:llama")
     last = run(said(model, max_tokens=1_000))[-1]
     assert last.prompt_tokens + last.completion_tokens <= WINDOW
-    with pytest.raises(ProviderRejected, match=f"its window {WINDOW}"):
+    with pytest.raises(PromptTooLong, match=f"its window {WINDOW}"):
         run(said(model, [Message("user", "the quick brown fox " * 50)]))
 
 
 def test_a_window_is_never_larger_than_the_model(run: Run, make: Callable[..., Any]) -> None:
     model = make("transformers:gpt2?window=100000")
     assert model.window == WINDOW
-    with pytest.raises(ProviderRejected, match=f"its window {WINDOW}: send less"):
+    with pytest.raises(PromptTooLong, match=f"its window {WINDOW}: send less"):
         run(said(model, "the quick brown fox " * 50))
 
 
@@ -184,6 +202,33 @@ def test_what_goes_wrong_in_torch_is_an_error_of_ours(
     with pytest.raises(ProviderError, match=why) as caught:
         run(said(model, "a"))
     assert caught.value.transient
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        OSError("[Errno 12] Cannot allocate memory"),
+        ValueError("Make sure you have enough GPU RAM to fit the quantized model."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_model_that_does_not_fit_into_memory_may_do_so_later(
+    run: Run, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    import transformers
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    model = make("transformers:gpt2")
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fails)
+        with pytest.raises(ProviderError, match="choose a smaller model") as caught:
+            run(said(model, "a"))
+    assert caught.value.transient
+    assert run(said(model, "a", max_tokens=1))
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(run: Run, make: Callable[..., Any]) -> None:

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from embedsvc.core import prompting
 from embedsvc.core.model import Chunk, Message
-from embedsvc.core.prompting import Prompted, Room, fits_as_fence, grounded, newest, tokens_of
+from embedsvc.core.prompting import (
+    NoRoom,
+    Prompted,
+    Room,
+    fits_as_fence,
+    grounded,
+    newest,
+    rewriting,
+    tokens_of,
+    with_question,
+)
 from embedsvc.errors import InvalidInput
 
 FENCE = "0f3a9c21d4e8b765"
@@ -109,6 +119,46 @@ def test_the_newest_turns_are_kept_whole_and_without_old_markers() -> None:
     assert newest(history, 0) == ([], 3)
 
 
+def test_what_a_user_wrote_in_brackets_stays() -> None:
+    history = [
+        Message("user", "Why is arr[0] wrong since [2019]? [unverified]"),
+        Message("assistant", "It is empty. [1]"),
+    ]
+    kept, left_out = newest(history, 1_000)
+    assert [message.content for message in kept] == [history[0].content, "It is empty."]
+    assert left_out == 0
+
+
+@given(
+    st.integers(0, 400), st.integers(0, 400), st.lists(st.integers(0, 200), min_size=1, max_size=6)
+)
+def test_a_prompt_for_a_rewriting_fits_or_is_refused(
+    room: int, long: int, sizes: list[int]
+) -> None:
+    history = [Message("assistant", "said " * size) for size in sizes]
+    question = "word " * long
+    try:
+        made = rewriting(question, history, Room(room))
+    except NoRoom:
+        assert tokens_of(prompting.REWRITE) + tokens_of(f"user: {question}") > room
+        return
+    assert sum(tokens_of(message.content) for message in made) <= room
+    assert made[-1].content.endswith(f"user: {question}")
+
+
+def test_the_talk_has_half_of_the_room_for_a_rewriting() -> None:
+    history = [Message("user", "old " * 100), Message("user", "new " * 100)]
+    prompt = rewriting("Why?", history, Room(300))[-1].content
+    assert "new" in prompt
+    assert "old" not in prompt
+
+
+def test_the_question_of_a_prompt_can_be_shown_in_other_words() -> None:
+    made = grounded("Why <b>?", [chunk("Question: Why <b>?\n\nx")], [], WIDE, FENCE).messages
+    shown = with_question(made, "Why <b>?", "Why b?")
+    assert shown == grounded("Why b?", [chunk("Question: Why <b>?\n\nx")], [], WIDE, FENCE).messages
+
+
 def test_the_operators_words_come_after_the_rules() -> None:
     system = grounded("Q?", [chunk("x")], [], WIDE, FENCE, "Be brief.").messages[0].content
     assert system.startswith(prompting.RULES)
@@ -119,6 +169,16 @@ def test_white_space_counts_and_marks_are_looked_for_once_in_a_run_of_it() -> No
     blank = Message("user", " " * 200_000)
     assert newest([blank], 5_000) == ([], 1)
     assert newest([blank], 20_000)[0] == [blank]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("图书馆在维修期间将关闭。", 13), ("ከንቲባው ሙሉ በሙሉ መቀየር አለበት።", 56)],
+)
+def test_a_message_in_any_script_has_no_fewer_tokens_than_a_model_counts(
+    text: str, tokens: int
+) -> None:
+    assert tokens_of(text * 20) >= 0.9 * tokens * 20
 
 
 def test_an_answer_that_leaves_no_room_for_sources_is_refused() -> None:

@@ -25,6 +25,21 @@ def test_thoughts_at_the_beginning_are_left_out(said: str, left: str) -> None:
     assert spoken(said) == left
 
 
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("Hm. Is it?\n</think>\n\nParis.", "Paris."),
+        ("</think>Paris.", "Paris."),
+        ("<think>a</think>b</think>c", "c"),
+        ("Hm.</think>", ""),
+    ],
+)
+def test_thoughts_that_began_in_the_prompt_are_left_out_of_a_whole_text(
+    said: str, left: str
+) -> None:
+    assert spoken(said) == left
+
+
 @given(
     st.lists(st.sampled_from(["<think>", "</think>", "<th", "ink>", " ", "x", "</"]), max_size=12),
     st.lists(st.integers(0, 30), max_size=6),
@@ -36,4 +51,5 @@ def test_it_is_the_same_however_it_is_cut(parts: list[str], cuts: list[int]) -> 
     for cut in [*sorted(cuts), len(text)]:
         found += made.feed(text[at:cut])
         at = max(at, cut)
-    assert found + made.close() == spoken(text)
+    whole = Spoken()
+    assert found + made.close() == whole.feed(text) + whole.close()

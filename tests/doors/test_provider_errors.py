@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from wire.server import Fault, Reply, Server, html
 
 from embedsvc import plugins
@@ -61,3 +62,15 @@ def test_a_providers_failure_has_openais_shape(
     error = answer.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("server_error", None, code)
     assert ("retry-after" in answer.headers) is (status == 503)
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+def test_what_a_provider_quotes_of_a_text_is_in_the_answer_and_in_no_log(
+    asked: Callable[[Fault], httpx.Response], status: int
+) -> None:
+    fault = Reply(status, {"error": {"message": "no such text: about Zanzibar"}})
+    with capture_logs() as logs:
+        answer = asked(fault)
+    assert "Zanzibar" in answer.json()["error"]["message"]
+    assert any(entry["log_level"] == "error" for entry in logs)
+    assert "Zanzibar" not in str(logs)

@@ -250,7 +250,7 @@ async def _passed_through(
                 usage = AnswerUsage(
                     one.prompt_tokens, one.completion_tokens, one.cost_usd, one.estimated
                 )
-                yield Ending(one.model, usage, one.finish or "stop")
+                yield Ending(one.model, usage, one.finish or "length")
             else:
                 yield one.text
 
