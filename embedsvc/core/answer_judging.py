@@ -23,6 +23,10 @@ from embedsvc.core.wording import Wording
 FEWEST_TERMS = 2
 """Content words of a part of a sentence that is judged by itself."""
 
+LONGEST_CODE = 8_000
+"""Characters of a block of code that is looked up, or that marks stand behind; a longer one has no
+support. Other sentences are shorter."""
+
 _FENCE = "```"
 _FENCE_PARTS = 3  # three ticks may come one by one
 _TABLE_RULE = re.compile(r"\|[\s|:+-]*\Z")
@@ -75,6 +79,11 @@ class Sentence:
         return _meant("".join(part for run in self.runs for part in run.parts))
 
     @property
+    def references(self) -> int:
+        """How many its marks name."""
+        return sum(len(run.group.references) for run in self.runs if run.group)
+
+    @property
     def cites(self) -> bool:
         """Whether it has marks."""
         return any(run.group for run in self.runs)
@@ -103,21 +112,27 @@ class Judge:
     def check(self, sentence: Sentence, run: Run, otherwise: str) -> None:
         """Check the marks behind some words; of too few words, as marks of `otherwise`."""
         assert run.group is not None
-        own = Wording(_meant(run.words))
-        claim = own if self._is_enough(own) else self._wording(sentence.claim or otherwise)
-        references = [self._righted(*reference) for reference in run.group.references]
-        run.group.citations = self._checker.checked(1, references, claim)
+        claim = self._claim(sentence, run, otherwise)
+        references = dict.fromkeys(self._righted(*one) for one in run.group.references)
+        run.group.citations = self._checker.checked(1, list(references), claim)
         for citation in run.group.citations:
             evidence = self._checker.evidence(citation)
             if citation.status == "verified" and evidence is not None:
                 sentence.verified.append(evidence)
 
+    def _claim(self, sentence: Sentence, run: Run, otherwise: str) -> Wording:
+        words = _meant(run.words)
+        if len(words) > LONGEST_CODE:
+            return Wording("")
+        own = Wording(words)
+        return own if self._is_enough(own) else self._wording(sentence.claim or otherwise)
+
     def _righted(self, source: int, quote: str) -> tuple[int, str]:
         """A quote that stands, letter for letter, in one other source alone belongs to that."""
-        if not quote or self._checker.found(1, source, quote).status == "verified":
+        if not quote or self._checker.found(1, source, quote):
             return source, quote
         holding = [at for at, one in enumerate(self._checker.ground.sources) if quote in one.text]
-        if len(holding) == 1 and self._checker.found(1, holding[0], quote).status == "verified":
+        if len(holding) == 1 and self._checker.found(1, holding[0], quote):
             return holding[0], quote
         return source, quote
 
@@ -195,11 +210,11 @@ class Judge:
 
     def _find(self, code: str) -> Citation | None:
         """The first source in which a block of code stands."""
-        for source in range(len(self._checker.ground.sources)):
-            citation = self._checker.found(1, source, code)
-            if citation.status == "verified":
-                return citation
-        return None
+        if len(code) > LONGEST_CODE:
+            return None
+        sources = range(len(self._checker.ground.sources))
+        cited = (self._checker.found(1, source, code) for source in sources)
+        return next((citation for citation in cited if citation is not None), None)
 
     def _carried(self, sentence: Sentence, run: Run) -> bool:
         if run.group and any(c.status == "verified" for c in run.group.citations):

@@ -39,20 +39,6 @@ class Citation:
     status: CitationStatus
 
 
-def check(
-    marker: int, quote: str, chunk: Chunk | None, claim: str | None = None, question: str = ""
-) -> Citation:
-    """Look a quote up in the chunk that it names, and weigh the claim it is attached to.
-
-    The quote becomes the document's own words. Without a claim it is enough that they stand there.
-    """
-    sources = () if chunk is None else (chunk,)
-    checker = Checker(sources, question)
-    if claim is None and quote:
-        return checker.found(marker, 0, quote)
-    return checker.checked(marker, [(0, quote)], Wording(claim or ""))[0]
-
-
 class Checker:
     """Checks citations of claims against sources, which are named by their positions.
 
@@ -62,6 +48,7 @@ class Checker:
     def __init__(self, sources: Sequence[Chunk], question: str) -> None:
         self.ground = Ground(sources, question)
         self._folded = [folded(source.text) for source in sources]
+        self._known: dict[tuple[int, str], Passage | None] = {}
 
     def checked(
         self, marker: int, references: Sequence[tuple[int, str]], claim: Wording
@@ -86,9 +73,10 @@ class Checker:
                 made.append(self._bare(number, source, claim))
         return made
 
-    def found(self, marker: int, source: int, quote: str) -> Citation:
-        """A citation that is verified if its words stand there."""
-        return self._judged(marker, source, quote, self._quoted(source, quote), supported=True)
+    def found(self, marker: int, source: int, quote: str) -> Citation | None:
+        """A verified citation of words that stand in a source; None if they do not."""
+        evidence = self._quoted(source, quote)
+        return None if evidence is None else cited(marker, evidence, "verified")
 
     def looked_up(self, marker: int, claim: Wording) -> Citation | None:
         """The passage of any source that supports the claim best, as a verified citation."""
@@ -109,6 +97,11 @@ class Checker:
     def _quoted(self, source: int, quote: str) -> Passage | None:
         if not quote or not 0 <= source < len(self.ground.sources):
             return None
+        if (source, quote) not in self._known:
+            self._known[source, quote] = self._located(source, quote)
+        return self._known[source, quote]
+
+    def _located(self, source: int, quote: str) -> Passage | None:
         text = self.ground.sources[source].text
         span = locate(quote, text, self._folded[source])
         return None if span is None else self.ground.passage(source, span)

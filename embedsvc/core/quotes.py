@@ -8,7 +8,8 @@ text as it is, so the exact words can always be shown.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from embedsvc.core.lexical import fold
 from embedsvc.core.scripts import HANGUL, UNSPACED
@@ -27,8 +28,8 @@ MOST_LEFT_OUT = 400
 
 MOST_PARTS = 8
 
-MOST_TRIED = 1_000
-"""Places where a quote may begin."""
+MOST_TRIED = 500
+"""Places in a text that are tried for one quote and its parts."""
 
 _DASHES = "-‐‑‒–—―−﹘﹣－"
 _TO_DASH = {ord(dash): "-" for dash in _DASHES}
@@ -76,7 +77,7 @@ def locate(quote: str, text: str, prepared: Folded | None = None) -> Span | None
 
     `prepared` is `folded(text)`, for a text that is searched more than once.
     """
-    whole = folded(quote).text.strip()
+    whole = _folded_quote(quote)
     wanted = _bare(whole)
     if not wanted:
         return None
@@ -87,6 +88,11 @@ def locate(quote: str, text: str, prepared: Folded | None = None) -> Span | None
         if _says_something(wanted, text[slice(*span)]):
             return span
     return None
+
+
+@lru_cache(maxsize=64)  # it is looked for in several sources
+def _folded_quote(quote: str) -> str:
+    return folded(quote).text.strip()
 
 
 # -- folding ------------------------------------------------------------------------------------
@@ -176,10 +182,11 @@ def _bare(quote: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Where:
-    """A text to search, as it is and folded."""
+    """A text to search, as it is and folded, and the tries that are left."""
 
     original: str
     folded: Folded
+    tries: Iterator[int] = field(default_factory=lambda: iter(range(MOST_TRIED)))
 
     def span(self, start: int, end: int) -> Span:
         """The place in the original; no character is cut from its combining marks."""
@@ -202,9 +209,7 @@ class _Where:
         """Places of these whole words in order, between two places."""
         text = self.folded.text
         at = text.find(part, start, end)
-        for _ in range(MOST_TRIED):
-            if at < 0:
-                return
+        while at >= 0 and next(self.tries, None) is not None:
             if self._whole(at, at + len(part)):
                 yield at
             at = text.find(part, at + 1, end)

@@ -10,6 +10,7 @@ In strict reading a sentence goes out when it is complete, and only if a source 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from embedsvc.core.answer_judging import Group, Judge, Run, Sentence
 from embedsvc.core.citations import Citation
@@ -23,6 +24,12 @@ UNVERIFIED = "[unverified]"
 
 MOST_LIKE_A_MARK = 99
 """A number in brackets up to this looks like one of the marks that go out."""
+
+MOST_REFERENCES = 20
+"""References of one sentence that are read, as many as one range can name."""
+
+MOST_CITATIONS = 1_000
+"""Of an answer, with references that were read in vain."""
 
 LONGEST_QUOTE = 1_000
 """Characters of a quote; a longer one is none, and its mark names the source alone."""
@@ -61,6 +68,7 @@ class Reader:
 
     `text` is all text that went out, and `citations[k - 1].marker == k`. `unsupported` are the
     claims that no source supports; in strict reading they are not there but counted in `removed`.
+    `passed_over` counts references that were too many for their sentence or for the answer.
     `no_answer`: the model declined, or nothing of what it said is left.
 
     To make one takes time in proportion to the sources; to feed it, to what it is fed.
@@ -70,6 +78,7 @@ class Reader:
         self.citations: list[Citation] = []
         self.unsupported: list[Unsupported] = []
         self.removed = 0
+        self.passed_over = 0
         self.no_answer = False
         self._strict = strict
         self._sources = len(sources)
@@ -82,12 +91,15 @@ class Reader:
         self._size = 0
         self._last = ""
         self._after_mark = False
+        self._left = MOST_CITATIONS
+        self._parted = False
         self._pieces: list[Piece] = []
         self._space = ""
         self._sentence: Sentence | None = None
         self._previous = ""
         self._in_table = False
         self._structure: list[Sentence] = []
+        self._rows_wait = False
         self._gap = ""
         self._row_open = False
 
@@ -114,8 +126,13 @@ class Reader:
         return self._taken()
 
     def _taken(self) -> list[Piece]:
-        pieces, self._pieces = self._pieces, []
-        return pieces
+        groups = [list(some) for _, some in groupby(self._pieces, key=_is_text)]
+        self._pieces = []
+        return [
+            piece
+            for group in groups
+            for piece in (["".join(map(str, group))] if _is_text(group[0]) else group)
+        ]
 
     def _opened(self, text: str) -> str:
         """The text, once it cannot be the word for "no answer" any more."""
@@ -143,10 +160,7 @@ class Reader:
         self._texts.append(text)
         self._size += len(text)
         self._last = text[-1]
-        if self._pieces and isinstance(self._pieces[-1], str):
-            self._pieces[-1] += text
-        else:
-            self._pieces.append(text)
+        self._pieces.append(text)
 
     def _add(self, mark: str, sentence: Sentence) -> None:
         """Write a mark behind what it belongs to."""
@@ -193,21 +207,34 @@ class Reader:
         return self._sentence
 
     def _mark(self, marker: Marker) -> None:
-        run = self._begun().runs[-1]
-        run.group = run.group or Group([])
-        run.group.references += [
+        """Take the references of a mark that are new to their place, as far as there is room."""
+        named = dict.fromkeys(
             (one.number - 1, one.quote if len(one.quote) <= LONGEST_QUOTE else "")
             for one in marker.references
-        ]
+        )
+        group = self._sentence.runs[-1].group if self._sentence else None
+        new = [one for one in named if group is None or one not in group.references]
+        read = self._sentence.references if self._sentence else 0
+        taken = new[: min(MOST_REFERENCES - read, self._left)]
+        self.passed_over += len(new) - len(taken)
+        self._parted = self._sentence is not None
+        if not taken:
+            return
+        run = self._begun().runs[-1]
+        run.group = run.group or Group([])
+        run.group.references += taken
+        self._left -= len(taken)
 
     def _word(self, word: str) -> None:
         sentence = self._begun()
         if not sentence.begun:
             self._begin(sentence, word)
-        elif sentence.runs[-1].group:
-            self._settle(sentence)
-            if not self._space and word[0].isalnum():
+        else:
+            if sentence.runs[-1].group:
+                self._settle(sentence)
+            if self._parted and not self._space and word[0].isalnum():
                 self._space = " "
+        self._parted = False
         text, self._space = self._space + word, ""
         sentence.runs[-1].parts.append(text)
         if not sentence.held:
@@ -227,7 +254,8 @@ class Reader:
 
     def _settle(self, sentence: Sentence) -> None:
         """Words follow on marks: the marks are judged, or wait for a claim to judge."""
-        if not sentence.held and not self._judge.has_content(sentence):
+        first = len(sentence.runs) == 1  # what has content keeps it
+        if first and not sentence.held and not self._judge.has_content(sentence):
             sentence.held = True
         if not sentence.held:
             self._judge_last(sentence)
@@ -270,7 +298,7 @@ class Reader:
             return
         citation = None
         if not verdict and not self._failed_in_part(sentence):
-            citation = self._judge.look_up(sentence)
+            citation = self._look_up(sentence)
         if citation is not None:
             self._append(citation, sentence)
             return
@@ -295,17 +323,18 @@ class Reader:
         return "".join(self._texts[back:])[start - size :]
 
     def _finish_strictly(self, sentence: Sentence) -> None:
-        if self._judge.is_table_rule(sentence) and not any(map(_is_row, self._structure)):
+        if self._judge.is_table_rule(sentence) and not self._rows_wait:
             self._gap = self._parting(sentence.lead)
             return  # the head above was removed
         verdict = self._judge.is_verdict(sentence)
         if self._judge.is_structure(sentence) or (verdict and not self._texts):
             self._structure.append(sentence)
+            self._rows_wait = self._rows_wait or _is_row(sentence)
             return
         citation = None
         if not verdict and not self._judge.stands(sentence, throughout=True):
             needs = self._judge.needs_source(sentence)
-            citation = self._judge.look_up(sentence) if needs else None
+            citation = self._look_up(sentence) if needs else None
             if citation is None:
                 self.removed += bool(sentence.claim)
                 self._gap = max(self._gap, sentence.lead, " ", key=_strength)
@@ -315,7 +344,7 @@ class Reader:
             one.lead = self._parting(one.lead)
             self._gap = ""
             self._release(one)
-        self._structure = []
+        self._structure, self._rows_wait = [], False
         if citation is not None:
             self._append(citation, sentence)
 
@@ -347,6 +376,14 @@ class Reader:
         if self._last and rest.strip():
             self._write(rest)
 
+    def _look_up(self, sentence: Sentence) -> Citation | None:
+        """A citation for a sentence that has none, while there is room for one."""
+        if self._left == 0:
+            return None
+        citation = self._judge.look_up(sentence)
+        self._left -= citation is not None
+        return citation
+
     def _append(self, citation: Citation, sentence: Sentence) -> None:
         """Cite behind a complete sentence, at a place that the model did not mark."""
         self._cite(citation, sentence)
@@ -373,6 +410,10 @@ class Reader:
             for citation in cited:
                 self._cite(citation, sentence)
             dropped = not cited
+
+
+def _is_text(piece: Piece) -> bool:
+    return isinstance(piece, str)
 
 
 def _is_row(sentence: Sentence) -> bool:

@@ -26,11 +26,14 @@ quite other words counts as unsupported. Compare docs/answers.md.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
-from heapq import nlargest
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from operator import itemgetter
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedsvc.core.claims import talk
 from embedsvc.core.denials import excepted, restricted, universal
@@ -63,6 +66,18 @@ MOST_TRIED = 6
 
 LONGEST_PAIR = 2_000
 """Characters of two sentences that are read as one; a longer sentence needs no neighbour."""
+
+MOST_TO_FIND = 100
+"""Names and figures of a claim that is compared; one with more, which is a list of them, has no
+support. So is one with more pairs of its clauses and those of its evidence than MOST_PAIRS."""
+
+MOST_PAIRS = 5_000
+
+MOST_ALIKE = 200
+"""Words with the same beginning among which another form of a name is looked for."""
+
+MOST_MENTIONS = 100
+"""Sentences that hold the words of a title, of which one that does not deny them is looked for."""
 
 FEWEST_FOR_TWO = 5
 """Content words and figures of a claim that may rest on two sentences at once; a shorter one would
@@ -111,16 +126,17 @@ class Passage:
 
 def score(claim: Wording, evidence: Sequence[Passage], question: Wording) -> float:
     """How well the evidence, taken together, supports the claim: 0 for not at all, up to 1."""
-    if not evidence or not (claim.terms or claim.figures.count):
+    if not evidence or not (claim.terms or claim.figures.count) or _lists(claim):
+        return 0.0
+    held = frozenset[str]().union(*(one.terms for one in evidence))
+    share = _covered(claim, held, question)  # first, as most passages fail here
+    if share < (UNSPACED_COVERED if claim.unspaced else COVERED):
         return 0.0
     if not (_figures_stand(claim, evidence) and _names_stand(claim, evidence, question)):
         return 0.0
     if not any(_touches(claim, one.quote) for one in evidence):
         return 0.0
-    held = frozenset[str]().union(*(one.terms for one in evidence))
-    share = _covered(claim, held, question)
-    least = UNSPACED_COVERED if claim.unspaced else COVERED
-    if share < least or not _clauses_stand(claim, held | question.terms):
+    if not _clauses_stand(claim, held | question.terms):
         return 0.0
     if _own_subject(claim, evidence, question):
         return 0.0
@@ -151,8 +167,11 @@ class Ground:
             [_ready(source.text[start:end]) for start, end in cut]
             for source, cut in zip(sources, self._cut, strict=True)
         ]
+        self._first = [0, *accumulate(map(len, self._cut))]
         self._holding = _index(self._sentences)
         self._made: dict[tuple[int, Span], Passage] = {}
+        self._around: dict[tuple[int, Span], Wording] = {}
+        self._best: dict[tuple[str, int | None], tuple[int, Passage] | None] = {}
 
     def passage(self, source: int, span: Span) -> Passage:
         """A quote of a source (by position) at a place in its text, in its context."""
@@ -168,15 +187,25 @@ class Ground:
         if first <= last:
             begin, end = min(cut[first][0], begin), max(cut[last][1], end)
         whole = first == last and (begin, end) == cut[first]
-        around = known[first] if whole else Wording(chunk.text[begin:end])
+        around = known[first] if whole else self._wording(source, (begin, end))
         before = known[max(0, first - SENTENCES_BEFORE) : first]
         return Passage(chunk, *span, around, self._titles[source], before)
+
+    def _wording(self, source: int, span: Span) -> Wording:
+        if (source, span) not in self._around:
+            self._around[source, span] = Wording(self.sources[source].text[slice(*span)])
+        return self._around[source, span]
 
     def best(self, claim: Wording, source: int | None = None) -> tuple[int, Passage] | None:
         """The passage that supports the claim best: its source and it; None if none does.
 
         Of one source, or of all. One sentence goes before two, the first before later ones.
         """
+        if (claim.text, source) not in self._best:
+            self._best[claim.text, source] = self._found(claim, source)
+        return self._best[claim.text, source]
+
+    def _found(self, claim: Wording, source: int | None) -> tuple[int, Passage] | None:
         found: tuple[float, int, Passage] | None = None
         for position, passage in self._likely(claim, source):
             share = score(claim, [passage], self.question)
@@ -196,28 +225,59 @@ class Ground:
         """
         if any(words <= one.terms for one in self._titles):
             return True
-        held = False
-        for source, at in {place for term in words for place in self._holding.get(term, ())}:
-            sentence = self._sentences[source][at]
-            if words <= sentence.terms | self._titles[source].terms:
-                held = True
-                if len(title.terms) == 1 or _agrees_in(title, sentence):
-                    return True
-        return False if held else None
+        places = self._places(words)
+        for place in places[:MOST_MENTIONS]:
+            source, at = self._at(place)
+            if len(title.terms) == 1 or _agrees_in(title, self._sentences[source][at]):
+                return True
+        return False if places else None
+
+    def _places(self, words: Set[str]) -> list[int]:
+        """The sentences that hold all of the words, each with the title of its document."""
+        holding = np.ones(self._first[-1], dtype=np.bool_)
+        for term in words:
+            here = np.zeros_like(holding)
+            here[self._holding.get(term, [])] = True
+            for source, title in enumerate(self._titles):
+                if term in title.terms:
+                    here[self._first[source] : self._first[source + 1]] = True
+            holding &= here
+        places: list[int] = np.flatnonzero(holding).tolist()
+        return places
+
+    def _at(self, place: int) -> tuple[int, int]:
+        """Source and position in it of a sentence by its place among all."""
+        source = bisect_right(self._first, place) - 1
+        return source, place - self._first[source]
 
     def _likely(self, claim: Wording, only: int | None) -> Iterator[tuple[int, Passage]]:
         """The passages that share most words with the claim, singles before pairs of sentences."""
-        shared: Counter[tuple[int, int]] = Counter()
-        for term in claim.terms or _figure_terms(claim.figures):
-            places = self._holding.get(term, ())
-            shared.update(places if only is None else [p for p in places if p[0] == only])
-        order = nlargest(MOST_TRIED, sorted(shared), key=shared.__getitem__)
+        if _lists(claim):
+            return
+        order = self._sharing_most(claim.terms or _figure_terms(claim.figures), only)
         for source, position in order:
             yield source, self.passage(source, self._cut[source][position])
         if len(claim.terms) + claim.figures.count < FEWEST_FOR_TWO:
             return
         for source, position in order[: MOST_TRIED // 2]:
             yield from ((source, pair) for pair in self._pairs(source, position))
+
+    def _sharing_most(self, terms: Set[str], only: int | None) -> list[tuple[int, int]]:
+        """Sentences that hold most of the terms, the first before later ones that hold as many."""
+        low = 0 if only is None else self._first[only]
+        high = self._first[-1] if only is None else self._first[only + 1]
+        held = [self._holding[term] for term in terms if term in self._holding]
+        if only is not None:
+            held = [one[slice(*np.searchsorted(one, (low, high)))] for one in held]
+        if not held:
+            return []
+        shared = np.bincount(np.concatenate(held) - low, minlength=high - low)
+        some = np.flatnonzero(shared)
+        rank = shared[some] * (high - low) - some
+        if len(some) > MOST_TRIED:
+            top = np.argpartition(rank, -MOST_TRIED)[-MOST_TRIED:]
+            some, rank = some[top], rank[top]
+        return [self._at(place) for place in (some[np.argsort(-rank)] + low).tolist()]
 
     def _pairs(self, source: int, position: int) -> Iterator[Passage]:
         """The sentence together with the one before it, and the one behind it."""
@@ -238,14 +298,13 @@ def _ready(text: str) -> Wording:
     return made
 
 
-def _index(sources: Sequence[Sequence[Wording]]) -> dict[str, list[tuple[int, int]]]:
-    """Where the words and figures stand: sources and sentences in them, by position."""
-    holding: dict[str, list[tuple[int, int]]] = {}
-    for source, wordings in enumerate(sources):
-        for position, wording in enumerate(wordings):
-            for term in wording.terms | _figure_terms(wording.figures):
-                holding.setdefault(term, []).append((source, position))
-    return holding
+def _index(sources: Sequence[Sequence[Wording]]) -> dict[str, NDArray[np.intp]]:
+    """Where the words and figures stand: the places of sentences among those of all sources."""
+    holding: dict[str, list[int]] = {}
+    for place, wording in enumerate(one for wordings in sources for one in wordings):
+        for term in wording.terms | _figure_terms(wording.figures):
+            holding.setdefault(term, []).append(place)
+    return {term: np.array(places, dtype=np.intp) for term, places in holding.items()}
 
 
 # -- the rules ----------------------------------------------------------------------------------
@@ -257,24 +316,46 @@ def _figures_stand(claim: Wording, evidence: Sequence[Passage]) -> bool:
         return True
     if len(evidence) == 1:
         return wanted.stand_in(evidence[0].around.figures)
-    return wanted.stand_in(Wording("\n".join(one.around.text for one in evidence)).figures)
+    return wanted.stand_in(_joint_figures("\n".join(one.around.text for one in evidence)))
+
+
+@lru_cache(maxsize=16)  # the parts of a statement are compared with the same quotes
+def _joint_figures(text: str) -> Figures:
+    return Wording(text).figures
+
+
+def _lists(claim: Wording) -> bool:
+    return claim.figures.count + len(claim.names) > MOST_TO_FIND
 
 
 def _names_stand(claim: Wording, evidence: Sequence[Passage], question: Wording) -> bool:
     if not claim.names:
         return True
-    known = question.words.union(*(one.words for one in evidence))
-    return all(
-        name in known or _like_one(name, known, claim.language == "german") for name in claim.names
-    )
+    known = _Known(question.words.union(*(one.words for one in evidence)))
+    return all(known.names(name, claim.language == "german") for name in claim.names)
 
 
-def _like_one(name: str, known: Set[str], german: bool) -> bool:
-    """Whether a word is the name in another form: Germany, German; Paris, Parisian."""
-    if "'" in name or "’" in name:
-        head = name.replace("’", "'").split("'")[0]
-        return head in known or _like_one(head, known, german)
-    return any(_alike(name, word, german) for word in known if word[:3] == name[:3])
+@dataclass(frozen=True)
+class _Known:
+    """Words among which names are looked up."""
+
+    words: frozenset[str]
+
+    def names(self, name: str, german: bool) -> bool:
+        """Whether the name is among them, maybe in another form: German; Parisian."""
+        if name in self.words:
+            return True
+        if "'" in name or "’" in name:
+            return self.names(name.replace("’", "'").split("'")[0], german)
+        alike = self._by_beginning.get(name[:3], ())
+        return any(_alike(name, word, german) for word in alike[:MOST_ALIKE])
+
+    @cached_property
+    def _by_beginning(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for word in sorted(self.words):
+            found.setdefault(word[:3], []).append(word)
+        return found
 
 
 def _alike(one: str, other: str, german: bool) -> bool:
@@ -321,10 +402,11 @@ def _share(needed: Set[str], held: Set[str], sure: int) -> float:
 
 
 def _clauses_stand(claim: Wording, held: Set[str]) -> bool:
+    idle = talk() - held
     return all(
         len(needed & held) >= CLAUSE_COVERED * len(needed)
         for clause in claim.clauses
-        if len(needed := clause.terms - (talk() - held)) >= FEWEST_IN_CLAUSE
+        if len(needed := clause.terms - idle) >= FEWEST_IN_CLAUSE
     )
 
 
@@ -338,19 +420,25 @@ def _agree(claim: Wording, evidence: Sequence[Passage]) -> bool:
         return False
     if not any(clause.denial for clause in (*claim.clauses, *theirs)):
         return True
-    return all(_agrees(clause, theirs) for clause in claim.clauses if clause.terms)
+    return _all_agree(claim, theirs)
 
 
 def _agrees_in(title: Wording, sentence: Wording) -> bool:
-    return all(_agrees(clause, sentence.clauses) for clause in title.clauses if clause.terms)
+    return _all_agree(title, sentence.clauses)
 
 
-def _agrees(clause: Clause, theirs: Sequence[Clause]) -> bool:
+def _all_agree(claim: Wording, theirs: Sequence[Clause]) -> bool:
+    if len(claim.clauses) * len(theirs) > MOST_PAIRS:
+        return False
+    spread = Counter(term for other in theirs for term in other.held)
+    return all(_agrees(clause, theirs, spread) for clause in claim.clauses if clause.terms)
+
+
+def _agrees(clause: Clause, theirs: Sequence[Clause], spread: Mapping[str, int]) -> bool:
     """Whether a clause denies as those do that it is most like, rare words before common ones.
 
     Where two are as like, both must; and where only clauses that deny hold a figure of it, these.
     """
-    spread = Counter(term for other in theirs for term in other.held)
     shared = [(sum(1 / spread[t] for t in clause.held & other.held), other) for other in theirs]
     most = max((weight for weight, _ in shared), default=0.0)
     same = [other.denial.same(clause.denial) for weight, other in shared if weight > most - 0.01]
@@ -362,13 +450,12 @@ def _agrees(clause: Clause, theirs: Sequence[Clause]) -> bool:
 
 def _restrictions_stand(claim: Wording, theirs: Sequence[Clause]) -> bool:
     """Whether the claim keeps what follows "only", adds no "only" and claims no exception."""
-    limits = any(restricted(clause.text) for clause in theirs)
     if restricted(claim.plain):
-        return limits
+        return any(_limits(clause.text)[0].text for clause in theirs)
     if excepted(claim.plain):
         return True
     for clause in theirs:
-        limit, exception = Wording(restricted(clause.text)), Wording(excepted(clause.text))
+        limit, exception = _limits(clause.text)
         if limit.terms and not clause.terms.isdisjoint(claim.terms):
             first = next(iter_terms(limit.text), "")
             if first not in claim.terms or 2 * len(limit.terms & claim.terms) < len(limit.terms):
@@ -376,6 +463,12 @@ def _restrictions_stand(claim: Wording, theirs: Sequence[Clause]) -> bool:
         if exception.terms and (exception.terms & claim.terms or universal(claim.plain)):
             return False
     return True
+
+
+@lru_cache(maxsize=4_000)  # the same sentences are compared with many claims
+def _limits(clause: str) -> tuple[Wording, Wording]:
+    """What follows "only" in a clause, and what is excepted."""
+    return Wording(restricted(clause)), Wording(excepted(clause))
 
 
 # -- what a question may supply -----------------------------------------------------------------
@@ -394,15 +487,16 @@ def _own_subject(claim: Wording, evidence: Sequence[Passage], question: Wording)
 
 def _other_name(claim: Wording, passage: Passage) -> bool:
     here = [passage.around, *(passage.before if passage.around.refers_back else ())]
-    words = frozenset[str]().union(*(one.words for one in here))
+    words = _Known(frozenset[str]().union(*(one.words for one in here)))
     german = claim.language == "german"
-    borrowed = [n for n in claim.names if n not in words and not _like_one(n, words, german)]
+    borrowed = [name for name in claim.names if not words.names(name, german)]
     if not borrowed:
         return False
     titled = all(name in passage.title.words for name in borrowed)
     first = next(iter(passage.around.words_in_order), "")
     names = [name for one in here for name in one.names if not titled or name == first]
-    return any(n not in claim.words and not _like_one(n, claim.words, german) for n in names)
+    own = _Known(claim.words)
+    return not all(own.names(name, german) for name in names)
 
 
 def _other_kind(claim: Wording, around: Wording, question: Wording) -> bool:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from embedsvc.core.citations import Citation, check
+from embedsvc.core.citations import Checker, Citation
 from embedsvc.core.model import Chunk
-from embedsvc.core.quotes import folded, locate
+from embedsvc.core.quotes import MOST_TRIED, folded, locate
+from embedsvc.core.wording import Wording
 
 TEXT = (
     "Before: the “Eiffel  Tower” — built in\n1889 — isn’t the tallest. It cost 1,000 francs "
@@ -21,6 +22,11 @@ def chunk(text: str, start: int = 0) -> Chunk:
     return Chunk(1, "d", 0, start, start + len(text), None, text, None, None, {})
 
 
+def check(quote: str, source: Chunk | None, claim: str = "", question: str = "") -> Citation:
+    checker = Checker([] if source is None else [source], question)
+    return checker.checked(1, [(0, quote)], Wording(claim))[0]
+
+
 def found(quote: str, text: str = TEXT) -> str | None:
     span = locate(quote, text)
     return None if span is None else text[slice(*span)]
@@ -31,14 +37,15 @@ def found(quote: str, text: str = TEXT) -> str | None:
 
 def test_a_quote_that_stands_in_the_chunk_is_verified_with_its_offsets() -> None:
     document = "Before. The answer is 42. After."
-    citation = check(3, "answer is 42", chunk(document[8:25], 8))
+    citation = Checker([chunk(document[8:25], 8)], "").found(3, 0, "answer is 42")
+    assert citation is not None
     assert (citation.marker, citation.status) == (3, "verified")
     assert document[citation.start : citation.end] == "answer is 42" == citation.quote
 
 
 def test_offsets_count_characters_and_not_bytes() -> None:
     document = "😀😀 é東京 here"
-    citation = check(1, "東京", chunk(document))
+    citation = check("東京", chunk(document))
     assert document[citation.start : citation.end] == "東京"
 
 
@@ -96,7 +103,7 @@ def test_what_does_not_change_the_words_may_differ(quote: str, exact: str) -> No
 )
 def test_other_words_parts_of_words_and_too_few_are_not_found(quote: str) -> None:
     assert found(quote) is None
-    citation = check(1, quote, chunk(TEXT, 8), claim="The tower is tall.")
+    citation = check(quote, chunk(TEXT, 8), claim="The tower is tall.")
     assert (citation.start, citation.end) == (None, None) or not quote
 
 
@@ -139,7 +146,7 @@ def test_offsets_always_give_the_quote(before: str, text: str, start: int, size:
     document = f"{before}{text}"
     source = chunk(text, len(before))
     for quote in (text[start : start + size], text[start:].upper(), f"“{text[start:]}”…"):
-        citation = check(1, quote, source)
+        citation = check(quote, source)
         if citation.start is None:
             assert citation.status != "verified"
         else:
@@ -181,13 +188,19 @@ def test_a_strange_quote_takes_no_time_to_speak_of() -> None:
     assert locate("\u0301" * 5_000, "a" + "\u0301" * 5_000) is None
 
 
+def test_few_places_are_tried_for_a_quote_and_all_its_parts() -> None:
+    part = "rivers flow"
+    assert locate(f"{part} … seas", f"{part}. " * (MOST_TRIED - 2) + "Seas.") is not None
+    assert locate(f"{part} … seas", f"{part}. " * (MOST_TRIED + 60) + "Seas.") is None
+
+
 # -- what it says -------------------------------------------------------------------------------
 
 FRANCE = "Paris is the capital of France. It has 2 million inhabitants."
 
 
 def judged(quote: str, claim: str, question: str = "") -> Citation:
-    return check(1, quote, chunk(FRANCE, 100), claim, question)
+    return check(quote, chunk(FRANCE, 100), claim, question)
 
 
 def test_words_that_support_the_claim_are_verified() -> None:
@@ -219,8 +232,8 @@ def test_a_mark_without_words_or_support_is_unsupported_and_has_no_place() -> No
 
 def test_a_mark_that_names_no_source_is_not_found() -> None:
     for quote in ("", "Paris is the capital"):
-        citation = check(7, quote, None, "Paris is the capital of France.")
-        assert citation == Citation(7, None, quote, None, None, "not_found")
+        citation = check(quote, None, "Paris is the capital of France.")
+        assert citation == Citation(1, None, quote, None, None, "not_found")
 
 
 def test_a_pronoun_may_take_its_name_from_the_sentence_before_or_the_question() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedsvc.core.citations import Citation
 from embedsvc.core.model import Chunk
-from embedsvc.core.reading import Reader, Unsupported
+from embedsvc.core.reading import MOST_CITATIONS, MOST_REFERENCES, Reader, Unsupported
 from embedsvc.core.sentence_flow import End, SentenceFlow, Space
 from embedsvc.core.sentences import sentences
 
@@ -314,6 +314,63 @@ def test_a_table_without_its_last_rows_is_still_closed() -> None:
     bad = "| Pigs | Fly |\n|---|---|\n| cheese | fly |"
     none = read(f"{before}\n\n{bad}\n\nThe wall fell in 1989.", strict=True)
     assert none.text == f"{before} [1]\n\nThe wall fell in 1989. [2]"
+
+
+# -- too many marks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("marks", "citations"),
+    [
+        ("[1]" * 50, 1),
+        ("[1-2]" * 50, 2),
+        ('[1 "Paris is the capital"]' * 50, 1),
+        ('[1 "Paris is the capital"][2 "Paris is the capital"]', 1),
+        ('[1][1 "Paris is the capital"]', 2),
+    ],
+)
+def test_the_same_quote_of_the_same_source_counts_once_in_a_group(
+    marks: str, citations: int
+) -> None:
+    reader = read(f"Paris is the capital of France {marks}. Is it?")
+    assert len(reader.citations) == citations
+    assert reader.passed_over == 0
+    assert reader.text.endswith(f"[{citations}]. Is it?") or citations == 2
+
+
+def test_references_beyond_the_most_of_a_sentence_are_passed_over() -> None:
+    quotes = "".join(f'[1 "capital {n}"]' for n in range(MOST_REFERENCES + 5))
+    reader = read(f"Pigs fly {quotes}high. Berlin is the capital of Germany [2].")
+    assert statuses(reader) == ["not_found"] * MOST_REFERENCES + ["verified"]
+    assert reader.passed_over == 5
+    assert f"[{MOST_REFERENCES}] high. [unverified] Berlin" in reader.text
+
+
+def test_references_between_words_are_bounded_like_those_that_stand_together() -> None:
+    reader = read("rivers [1], " * (MOST_REFERENCES + 5))
+    assert len(reader.citations) == MOST_REFERENCES
+    assert reader.passed_over == 5
+    assert reader.text.count("rivers,") == 5
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_answer_has_at_most_so_many_citations(strict: bool) -> None:
+    times = MOST_CITATIONS // 2 + 10
+    reader = read("The wall fell in 1989 [1, 2]. " * times + "Paris is the capital of France.",
+                  strict=strict)  # fmt: skip
+    assert len(reader.citations) == (MOST_CITATIONS // 2 if strict else MOST_CITATIONS)
+    assert reader.passed_over == 20
+    assert (reader.removed if strict else len(reader.unsupported)) == 11
+
+
+def test_a_block_of_code_that_is_far_too_long_has_no_support() -> None:
+    for times, supported in ((400, True), (1_200, False)):
+        code = "make all\n" * times
+        source = Chunk(1, "d", 0, 0, len(code), None, code, None, None, {})
+        reader = Reader([source], "", strict=False)
+        reader.feed(f"```\n{code}```\n")
+        reader.close()
+        assert (not reader.unsupported) is supported
 
 
 # -- strict -------------------------------------------------------------------------------------
