@@ -206,7 +206,24 @@ class Judge:
                 if code is None
                 else self._find(code)
             )
-        return self._looked_up[claim]
+        found = self._looked_up[claim]
+        return found if found is None or self._carries_rest(sentence, found) else None
+
+    def _carries_rest(self, sentence: Sentence, citation: Citation) -> bool:
+        """Whether a citation holds the words that those which were verified before do not.
+
+        As a whole a sentence may be supported though what follows its last mark is not.
+        """
+        evidence = self._checker.evidence(citation)
+        if sentence.fenced or not sentence.verified or evidence is None:
+            return True
+        held = evidence.terms.union(*(one.terms for one in sentence.verified))
+        rest = (run for run in sentence.runs if not self._carried(sentence, run))
+        return all(self._new(Wording(_meant(run.words))) <= held for run in rest)
+
+    def _new(self, part: Wording) -> frozenset[str]:
+        """The words that neither talk nor the question accounts for."""
+        return part.terms - talk() - self._question.terms
 
     def _find(self, code: str) -> Citation | None:
         """The first source in which a block of code stands."""
@@ -220,11 +237,11 @@ class Judge:
         if run.group and any(c.status == "verified" for c in run.group.citations):
             return True
         part = Wording(_meant(run.words))
-        new = part.terms - talk() - self._question.terms
         if run.group and (part.terms or part.figures.count):
             return score(part, sentence.verified, self._question) > 0
         if not self._is_enough(part):
-            return new <= frozenset[str]().union(*(one.terms for one in sentence.verified))
+            held = frozenset[str]().union(*(one.terms for one in sentence.verified))
+            return self._new(part) <= held
         whole = self._wording(sentence.claim)
         return any(score(one, sentence.verified, self._question) > 0 for one in (part, whole))
 

@@ -4,20 +4,20 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-_COIN = r"(?:(?:eur|usd|gbp|chf|[€$£¥])\s?)?"
-_SIGN = re.compile(rf"(?:\A|(?<=[\s(\[{{=<>~≈:;,|/+*„“«\"'`]))[-−–]{_COIN}(?=\d)")
+_COIN = r"(?:(?:eur|usd|gbp|chf|inr|[€$£¥₹])\s?)?"
+_SIGN = re.compile(rf"(?:\A|(?<=[\s(\[{{=<>~≈:;,|/+*„“«\"'`_]))(?:[-−–‐‑]|−\s){_COIN}(?=\.?\d)")
 _MINUS = re.compile(
-    rf"(?<!\bal )(?<!\blo )(?<!\bau )(?<!\ble )(?<!\bdu )\b(?:minus|moins|menos) {_COIN}"
+    rf"(?<!\bal )(?<!\blo )(?<!\bau )(?<!\ble )(?<!\bdu )\b(?:minus|negative|moins|menos) {_COIN}"
 )
-_AFTER_FIGURE = re.compile(r"[\d%°]\s(?:[-−–]|minus |moins |menos )[€$£¥]?\Z")
+_AFTER_FIGURE = re.compile(r"[\d%°]\s(?:[-−–‐‑]|− |minus |moins |menos )[€$£¥]?\Z")
 _CLOSING_DASH = re.compile(r"\S–(?:[\s,.;)]|\Z)")
 _BELOW_ZERO = re.compile(
     r"\s?(?:°|degrees?|grad|grados?|degres?)?\s?(?:c|f|celsius|fahrenheit|centigrados?)?\s?"
     r"(?:below|unter|bajo|sous|au-dessous de) (?:zero|null|cero)\b"
 )
 _EITHER = re.compile(
-    r"\b(?:negative|(?:f[ea]lls?|fallen|drop(?:s|ped)?|decreas\w*|declin\w*|shr[aiu]nk\w*|s[aiu]nk\w*|"
-    rf"reduc\w*|down|lost|gesunken|gefallen|cayo|baisse) (?:by|um|un|de)) {_COIN}"
+    r"\b(?:f[ea]lls?|fallen|drop(?:s|ped)?|decreas\w*|declin\w*|shr[aiu]nk\w*|s[aiu]nk\w*|"
+    rf"reduc\w*|down|lost|gesunken|gefallen|cayo|baisse) (?:by|um|un|de) {_COIN}"
 )
 """What makes a positive figure and its negative the same: "fell by 5", "-5"."""
 
@@ -32,8 +32,8 @@ _AT_MOST = (
     rf"\b(?:(?:no|not|nicht) (?!(?:{_LOW}|{_LOW_GERMAN})\b)(?:more|mehr|\w+er) (?:than|als)|"
     rf"(?:no|pas) (?:mas|plus) d(?:e|')|{_PLAIN}(?:{_LOW}) than|{_PLAIN}(?:{_LOW_GERMAN}) als|"
     r"under|below|unter|unterhalb von|up to|at most|at the most|bis zu|hochstens|maximal|menos de|"
-    r"moins de|como maximo|a lo sumo|hasta|au plus|au maximum|jusqu'a|nearly|almost|beinahe|knapp|"
-    r"casi|presque|(?:maximum|max\.?|maximo)(?: of| von| de)?|not exceeding)|[<≤]=?"
+    r"moins de|como maximo|a lo sumo|hasta|au plus|au maximum|jusqu'a|nearly|almost|barely|beinahe|"
+    r"knapp|casi|presque|(?:maximum|max\.?|maximo)(?: of| von| de)?|not exceeding)|[<≤]=?"
 )
 _AT_LEAST = (
     rf"\b(?:(?:no|not|nicht) (?:(?:{_LOW}) than|(?:{_LOW_GERMAN}) als)|no menos de|pas moins de|"
@@ -51,15 +51,20 @@ _SPANS = frozenset(
     {"second", "minute", "hour", "day", "night", "week", "month", "year", "decade", "century"}
 )
 
+_NOT_NEXT = r"(?!,? (?:than|als|que|de|d|[€$£]?\d))"
 _OR_MORE = re.compile(
     r"[^\d.,;]{0,24}?(?:\b(?:or|and|oder|und|o|y|ou|et) (?:more|above|over|older|longer|higher|"
-    r"larger|greater|up|upwards?|mehr|alter|langer|mas|mayores|plus)\b|(?<=\d)\+)|\+"
+    r"larger|greater|up|upwards?|mehr|alter|langer|mas|mayores|plus)\b"
+    rf"{_NOT_NEXT})|\+"
 )
 _OR_LESS = re.compile(
     r"[^\d.,;]{0,24}?\b(?:or|and|oder|und|o|y|ou|et) (?:less|fewer|below|under|younger|shorter|"
     r"lower|smaller|weniger|junger|kurzer|menos|menores|moins)\b"
+    rf"{_NOT_NEXT}"
 )
-_AT_THE_END = re.compile(r"[^\d.,;]{0,24}?\b(?:at (?:the )?(most|least)|(max|min)(?:imum)?)\b")
+_AT_THE_END = re.compile(
+    r"[^\d.,;]{0,24}?\b(?:at (?:the )?(most|least)|(max|min)(?:imum)?)\b(?! (?:of )?[€$£]?\d)"
+)
 _TO = r"\s?(?:[-–—]|to|and|bis|und|a|y|et)\s?"
 _FROM = re.compile(
     rf"\b(?:from|since|starting (?:at|from)|ab|von|seit|desde|a partir de|des|after|nach){_TAIL}"
@@ -94,29 +99,31 @@ class Beside:
             return ("-",)
         return ("-", "") if start in self._either else ("",)
 
-    def bound(self, start: int, units: frozenset[str]) -> str:
-        """Whether the figure is said to be at "most", at "least" or neither by the words before.
+    def bound(self, start: int, end: int, units: frozenset[str]) -> str:
+        """Whether the figure is said to be at "most", at "least" or neither.
 
         "Over five years" is a time, no bound.
         """
-        if start in self._most:
+        behind = self._bounds_behind(end)
+        if start in self._most or behind == "most":
             return "most"
         during = not units.isdisjoint(_SPANS) and start in self._over
-        return "least" if start in self._least and not during else ""
+        return "least" if behind or (start in self._least and not during) else ""
 
     def within(self, start: int, end: int) -> frozenset[str]:
         """The bounds that the figure may be repeated with: "from 5" is at least 5."""
-        behind = _AT_THE_END.match(self.text, end)
-        last = (behind[1] or behind[2]) if behind else ""
-        most = last in ("most", "max") or start in self._until or _OR_LESS.match(self.text, end)
-        least = (
-            last in ("least", "min")
-            or start in self._from
-            or start in self._over
-            or _OR_MORE.match(self.text, end)
-            or _TO_FIGURE.match(self.text, end)
-        )
+        behind = self._bounds_behind(end)
+        most = behind == "most" or start in self._until
+        least = behind == "least" or start in self._from or start in self._over
+        least = least or _TO_FIGURE.match(self.text, end) is not None
         return frozenset(name for name, is_so in (("most", most), ("least", least)) if is_so)
+
+    def _bounds_behind(self, end: int) -> str:
+        last = _AT_THE_END.match(self.text, end)
+        named = (last[1] or last[2])[:3] if last else ""
+        if named in ("mos", "max") or _OR_LESS.match(self.text, end):
+            return "most"
+        return "least" if named or _OR_MORE.match(self.text, end) else ""
 
     def _ends(self, *patterns: re.Pattern[str]) -> frozenset[int]:
         return frozenset(m.end() for pattern in patterns for m in pattern.finditer(self.text))

@@ -29,6 +29,21 @@ _FORBIDS = _set(
     rechazado interdit interdite interdits interdites defendu eviter evitez refuse refusee
     """
 )
+_UNTRUE = (
+    r"(?:false|untrue|wrong|incorrect|inaccurate|an? (?:\w+ )?(?:myth|lie|error|mistake|rumou?r|"
+    r"misconception|fallacy)|falsch|unwahr|unrichtig|ein irrtum|ein mythos|falso|incorrecto|"
+    r"un mito|mentira|faux|inexact|un mythe)"
+)
+_SAYS_UNTRUE = re.compile(
+    rf"\b{_UNTRUE},? (?:that|to (?:say|claim|state|think|believe)|dass|que|qu['’])|"
+    rf"\b(?:that|dass|que)\b.{{1,300}}\b(?:is|was|ist|war|es|est) {_UNTRUE}\s*[.!]*\s*\Z|"
+    r"\b(?:claim|statement|assertion|sentence|aussage|behauptung|afirmacion|affirmation)\b"
+    rf".{{1,300}}\b(?:is|was|ist|war|es|est) {_UNTRUE}\s*[.!]*\s*\Z|"
+    rf"\b(?:it|this|that|es|das) (?:is|was|ist|war) {_UNTRUE}\s*[.!:]*\s*\Z|"
+    rf"\A\W*{_UNTRUE}\W*\Z"
+)
+"""Says that what follows, or precedes, is untrue, and so denies it like a word that forbids."""
+
 _ENDS_SUPPORT = re.compile(
     r"\b(?:drop|remov|end|ceas|discontinu|withdr)\w* (?:the )?support\b|"
     r"\bsupport\b.{0,40}\b(?:dropped|removed|ended|ceased|discontinued|withdrawn)\b"
@@ -61,7 +76,7 @@ _ALL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """How a clause denies: by a negation, by "without", by a word that forbids."""
+    """How a clause denies: by a negation, by "without", by a word that forbids or says "untrue"."""
 
     negates: bool = False
     without: bool = False
@@ -91,7 +106,9 @@ def denial(text: str) -> Denial:
         or _FAR_DENIAL.search(text)
         or not words.isdisjoint(NEGATIONS - _WITHOUT)
     )
-    forbids = not words.isdisjoint(_FORBIDS) or bool(_ENDS_SUPPORT.search(bare))
+    forbids = not words.isdisjoint(_FORBIDS) or bool(
+        _ENDS_SUPPORT.search(bare) or _SAYS_UNTRUE.search(bare)
+    )
     return Denial(negates, sin or not words.isdisjoint(_WITHOUT), forbids)
 
 

@@ -1,8 +1,10 @@
 """Numbers, dates and codes in a text, so that two texts can be asked whether they name the same.
 
 `1,000`, `1.000`, `1 000`, `1000` and `one thousand` are one number; `1.5 million` is `1,500,000`. A
-number that can be read in two ways has two readings, and agrees with either; ordinals and "twice"
-are numbers too. Where both figures count known units, these must be the same.
+number that can be read in two ways has two readings, and agrees with either; but `5,000` is never
+5, and `1,250` is no `1.25`. Ordinals and "twice" are numbers too. Where both figures count known
+units, these must be the same; a minus sign, "more than", and that it is a percentage or an amount
+of money, must be found beside the other figure too.
 """
 
 import re
@@ -10,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
+from embedsvc.core.bounds import Beside, loose_bounds
 from embedsvc.core.lexical import fold
-from embedsvc.core.units import unit_at
+from embedsvc.core.units import STRICT, loose_units, unit_at
 
 
 def _set(words: str) -> frozenset[str]:
@@ -20,6 +23,7 @@ def _set(words: str) -> frozenset[str]:
 
 _SPACES = " \u00a0\u202f\u2009"
 _NUMBER = re.compile(
+    r"(?<![^\s$€£(\-−–])\.\d+(?![\d.,]*\d)|"
     rf"(?<![\d.,])\d{{1,3}}(?:[{_SPACES}'’]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'’]\d+)*"
 )
 _WORD = re.compile(r"[^\W\d_]+")
@@ -129,7 +133,7 @@ _DATE = re.compile(r"(?<!\d)(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})(?!\d)")
 _CODE = re.compile(r"[^\W_]+(?:[-_/.][^\W_]+)*")
 _UNIT = re.compile(r"\d[\d.,'’]*(?:st|nd|rd|th|er|ers|º|ª|°?[^\W\d_]{1,2}|[a-z]{1,3})")
 _JOINTS = re.compile(r"[\s\-_/.‐‑–]+")
-_LIST_MARK = re.compile(r"^\s*(?:[-*•>#]+\s*)*(?:\d{1,3}[.)]\s+)?")
+_LIST_MARK = re.compile(r"^\s*(?:[*•>#]+\s*|-+(?=[\s\-*•>#])\s*)*(?:\d{1,3}[.)]\s+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +144,45 @@ class Number:
     parts: frozenset[str] = frozenset()
     units: frozenset[str] = frozenset()
     """What it may count; empty where that is no known unit."""
+    doubtful: frozenset[str] = frozenset()
+    """The readings by which its separator is a decimal mark and not one of thousands."""
+    mark: str = ""
+    """Its decimal mark, where its sure readings show which one that is."""
+    bound: str = ""
+    """Whether it is said to be at "least" or at "most" so much."""
+    within: frozenset[str] = frozenset()
+    """The bounds that it may be repeated with."""
 
-    def is_in(self, others: "Iterable[Number]") -> bool:
-        """Whether one of the others has the same value, and no other unit."""
+    def is_in(
+        self,
+        others: "Iterable[Number]",
+        units: frozenset[str] = frozenset(),
+        bounds: frozenset[str] = frozenset(),
+    ) -> bool:
+        """Whether one of the others has the same value and bound, and no other unit.
+
+        Their text may name units and bounds apart from a figure.
+        """
         return any(
-            self.readings & (other.readings | other.parts)
-            and not (self.units and other.units and self.units.isdisjoint(other.units))
+            self._equals(other) and self._counts_like(other, units) and self._binds(other, bounds)
             for other in others
         )
+
+    def _equals(self, other: "Number") -> bool:
+        same = self.readings & (other.readings | other.parts)
+        if self.mark and self.mark == other.mark:  # then a doubtful one reads it the other way
+            same -= self.doubtful ^ other.doubtful
+        return bool(same)
+
+    def _counts_like(self, other: "Number", units: frozenset[str]) -> bool:
+        if not self.units:
+            return True
+        if not other.units:
+            return not self.units <= STRICT or not self.units.isdisjoint(units)
+        return not self.units.isdisjoint(other.units)
+
+    def _binds(self, other: "Number", bounds: frozenset[str]) -> bool:
+        return not self.bound or self.bound == other.bound or self.bound in other.within | bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +197,12 @@ class Figures:
     """Ordinals in words, and once, twice and so on."""
     ones: tuple[Number, ...] = ()
     """Where "one" stands, which is too often no number to be asked for."""
+    named: frozenset[int] = frozenset()
+    """Words that may be names of months, which is too unsure to be asked for."""
+    units: frozenset[str] = frozenset()
+    """Units that stand apart from a number, as in the head of a column."""
+    bounds: frozenset[str] = frozenset()
+    """Bounds that stand apart from a number, as in "the minimum age"."""
 
     @property
     def terms(self) -> frozenset[str]:
@@ -181,9 +222,12 @@ class Figures:
         others = (*other.numbers, *other.ranks, *other.ones)
         known = frozenset(r for number in others for r in number.readings | number.parts)
         return (
-            all(number.is_in(others) or _parts_in(number, known) for number in self.numbers)
+            all(
+                number.is_in(others, other.units, other.bounds) or _parts_in(number, known)
+                for number in self.numbers
+            )
             and all(number.is_in(others) for number in self.ranks)
-            and self.months <= other.months
+            and self.months <= other.months | other.named
             and all(_stands(code, other.squashed) for code in self.codes)
         )
 
@@ -206,11 +250,14 @@ def figures(text: str) -> Figures:
     bare = _HALF_DOZEN.sub("six", fold(text))
     has_digits = any(map(str.isdigit, bare))
     codes = _codes(text) if has_digits else frozenset()
-    numbers = [*_digits(bare)] if has_digits else []
-    numbers += _spelled(bare)
-    months = _months(bare) if has_digits else frozenset()
+    beside = Beside(bare)
+    numbers = [*_digits(bare, beside)] if has_digits else []
+    numbers += _spelled(bare, beside)
+    named = frozenset(_MONTH_OF[word] for word in _MONTH.findall(bare))
+    months = _months(text, bare) if named or has_digits else frozenset()
     return Figures(tuple(numbers), months, codes, _JOINTS.sub("", bare), (*_ranks(bare),),
-                   (*_ones(bare),))  # fmt: skip
+                   (*_ones(bare),), named, loose_units(bare, is_number),
+                   loose_bounds(bare))  # fmt: skip
 
 
 def _parts_in(number: Number, known: frozenset[str]) -> bool:
@@ -232,34 +279,68 @@ def _stands(code: str, squashed: str) -> bool:
 # -- figures ------------------------------------------------------------------------------------
 
 
-def _digits(text: str) -> Iterator[Number]:
+def _digits(text: str, beside: Beside) -> Iterator[Number]:
     for match in _NUMBER.finditer(text):
-        written = match.group()
-        readings = set(_readings(written))
-        scale, end = _scales(text, match.end())
-        units = unit_at(text, match.start(), end)
-        scaled = {_scaled(value, by) for value in readings for by in scale}
-        parts = frozenset(part.lstrip("0") or "0" for part in re.findall(r"\d+", written))
-        if scaled:
-            yield Number(frozenset(scaled), units=units)
-        else:
-            yield Number(frozenset(readings), parts if len(parts) > 1 else frozenset(), units)
+        written, start = match.group(), match.start()
+        sure, doubtful, mark = _readings(written)
+        scale, end = _scales(text, start, match.end())
+        units, signs = unit_at(text, start, end), beside.signs(start, end)
+        if scale:
+            sure, doubtful = _all_scaled(sure, scale), _all_scaled(doubtful, scale)
+        parts = frozenset[str]() if scale else _parts(written, text, end)
+        sure, doubtful = _signed(sure, signs), _signed(doubtful, signs)
+        yield Number(sure | doubtful, parts, units, doubtful, mark, beside.bound(start, end, units),
+                     beside.within(start, end))  # fmt: skip
 
 
-def _readings(written: str) -> Iterator[str]:
-    """All values that the figures can stand for."""
+def _readings(written: str) -> tuple[frozenset[str], frozenset[str], str]:
+    """All values that the figures can stand for: sure and doubtful ones, and the decimal mark.
+
+    `1,250` is 1250, and may be 1.25; nobody writes 5 as `5,000`.
+    """
     bare = re.sub(rf"[{_SPACES}'’]", "", written)
-    groups = re.split(r"[.,]", bare)
-    if len(groups) == 1:
-        yield _canonical(bare)
-        return
-    marks = re.findall(r"[.,]", bare)
-    if all(len(group) == 3 for group in groups[1:]) and len(set(marks)) == 1 and groups[0] != "0":
-        yield _canonical("".join(groups))
+    groups, marks = re.split(r"[.,]", bare), re.findall(r"[.,]", bare)
+    if not marks:
+        return frozenset({_canonical(bare)}), frozenset(), ""
+    whole = frozenset({_canonical("".join(groups))})
+    by_three = all(len(group) == 3 for group in groups[1:]) and len(set(marks)) == 1
+    decimal = frozenset({_canonical("".join(groups[:-1]) + "." + groups[-1])})
+    if by_three and groups[0].strip("0"):
+        if len(marks) > 1:
+            decimal = frozenset()
+        doubtful = frozenset[str]() if groups[-1] == "000" else decimal
+        return whole, doubtful, _OTHER_MARK[marks[0]]
     if len(marks) == 1 or marks[-1] not in marks[:-1]:
-        yield _canonical("".join(groups[:-1]) + "." + groups[-1])
-    elif len(set(marks)) == 1 and not all(len(group) == 3 for group in groups[1:]):
-        yield ".".join(group.lstrip("0") or "0" for group in groups)  # a version, a date
+        return decimal, frozenset(), marks[-1]
+    if len(set(marks)) == 1:  # a version, a date
+        return frozenset({".".join(group.lstrip("0") or "0" for group in groups)}), frozenset(), ""
+    return frozenset(), frozenset(), ""
+
+
+_OTHER_MARK = {".": ",", ",": "."}
+_CLOCK = re.compile(r"\s?(?:uhr|h|am|pm|a\.m|p\.m)\b")
+
+
+def _parts(written: str, text: str, end: int) -> frozenset[str]:
+    """The numbers that a date, a version, a time or a list without blanks is made of."""
+    groups = re.findall(r"\d+", written)
+    marks = re.findall(r"[.,]", written)
+    version = len(marks) > 1 and len(marks) == len(groups) - 1 and len(set(marks)) == 1
+    if len(groups) == 2 and marks == [","]:
+        version = len(groups[1]) == 4 and len(groups[0]) <= 2  # July 4,1776
+    clock = len(groups) == 2 and len(groups[1]) == 2 and _CLOCK.match(text, end)
+    if not clock and (not version or all(len(group) == 3 for group in groups[1:])):
+        return frozenset()
+    parts = {group.lstrip("0") or "0" for group in groups}
+    return frozenset(parts | ({_canonical(f"{groups[0]}.{groups[1]}")} if version else set()))
+
+
+def _signed(values: frozenset[str], signs: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(sign + value if value != "0" else value for value in values for sign in signs)
+
+
+def _all_scaled(values: frozenset[str], scale: tuple[int, ...]) -> frozenset[str]:
+    return frozenset(_scaled(value, by) for value in values for by in scale)
 
 
 def _canonical(value: str) -> str:
@@ -275,11 +356,24 @@ def _plain(number: Decimal) -> str:
     return (written.rstrip("0").rstrip(".") if "." in written else written) or "0"
 
 
-def _scales(text: str, end: int) -> tuple[tuple[int, ...], int]:
+def _scales(text: str, start: int, end: int) -> tuple[tuple[int, ...], int]:
     """What the next word multiplies by, and where the figure ends then."""
-    match = re.match(r"[\s-]?([^\W\d_]+)", text[end : end + 16])
+    short = _SHORT_SCALE.match(text, end)
+    if short and (short.group() == "k" or text[max(0, start - 1) : start] in {"$", "€", "£"}):
+        return (10**3 if short.group() == "k" else 10**6,), short.end()
+    match = _NEXT_WORD.match(text, end)
     scale = _scale_of(match[1]) if match and match[1] != "cents" else ()
-    return scale, end + match.end() if match and scale else end
+    if not match or not scale:
+        return (), end
+    second = _NEXT_WORD.match(text, match.end()) if scale == (10**3,) else None
+    if second and second[1] in _MILLIONS:
+        return (10**9,), second.end()
+    return scale, match.end()
+
+
+_SHORT_SCALE = re.compile(r"[km](?![^\W_])")
+_NEXT_WORD = re.compile(r"[\s-]?([^\W\d_]{1,15})(?![^\W\d_])")
+_MILLIONS = frozenset(("million", "millions", "millones"))
 
 
 def _scale_of(word: str) -> tuple[int, ...]:
@@ -310,21 +404,37 @@ def _codes(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _months(text: str) -> frozenset[int]:
-    """Months beside a number, and those of dates in figures, which may be read in two ways."""
+def _months(text: str, bare: str) -> frozenset[int]:
+    """Months, and those of dates in figures, which may be read in two ways.
+
+    A word is surely one beside a number, and with a capital behind "in" or beside another month.
+    """
     found: set[int] = set()
-    for match in _WORD.finditer(text):
-        month = _MONTH_OF.get(match.group())
-        if month and _beside_number(text, match.start(), match.end()):
-            found.add(month)
-    for match in _DATE.finditer(text):
+    for match in _MONTH.finditer(bare):
+        if _beside_number(bare, match.start(), match.end()):
+            found.add(_MONTH_OF[match.group()])
+    for match in _MONTH_WORD.finditer(text):
+        if fold(match.group()) in _MONTH_OF and _in_month(text, match.start(), match.end()):
+            found.add(_MONTH_OF[fold(match.group())])
+    for match in _DATE.finditer(bare):
         first, second, third = int(match[1]), int(match[3]), int(match[4])
         found |= {n for n in (first, second, third) if 1 <= n <= 12}
     return frozenset(found)
 
 
+_NAMES_OF_MONTHS = "|".join(sorted(_MONTH_OF, key=len, reverse=True))
+_MONTH = re.compile(rf"\b(?:{_NAMES_OF_MONTHS})\b")
+_MONTH_WORD = re.compile(r"\b[A-ZÀ-Þ][^\W\d_]{2,10}\b")
 _NUMBER_BEFORE = re.compile(r"\d(?:st|nd|rd|th|er|\.|º)?\s*(?:de |of )?(?:the )?\Z")
 _NUMBER_AFTER = re.compile(r"\.?,?\s*(?:de |of |del )?\d")
+_IN_BEFORE = re.compile(
+    r"\b(?:in|since|until|till|by|during|early|late|mid|from|of|each|every|last|next|this|through|end|im|seit|bis|"
+    r"ab|ende|mitte|anfang|von|en|de|desde|hasta|depuis|dès|fin|début)[\s-]\Z",
+    re.IGNORECASE,
+)
+_BETWEEN_MONTHS = r"(?:,\s?|\s?(?:[-–/]|and|or|to|through|until|und|oder|bis|y|o|a|et|ou|à)\s?)"
+_MONTH_BEFORE = re.compile(rf"\b(?:{_NAMES_OF_MONTHS}){_BETWEEN_MONTHS}\Z")
+_MONTH_AFTER = re.compile(rf"{_BETWEEN_MONTHS}(?:{_NAMES_OF_MONTHS})\b")
 
 
 def _beside_number(text: str, start: int, end: int) -> bool:
@@ -333,10 +443,26 @@ def _beside_number(text: str, start: int, end: int) -> bool:
     )
 
 
+def _in_month(text: str, start: int, end: int) -> bool:
+    before, after = text[max(0, start - 24) : start], text[end : end + 24]
+    beside = _MONTH_BEFORE.search(fold(before)) or _MONTH_AFTER.match(fold(after))
+    return bool(beside or _IN_BEFORE.search(before))
+
+
+def names_month(text: str, start: int, end: int) -> bool:
+    """Whether the word at this place is the name of a month, and used as one.
+
+    So "in March", "3 March" and "March 2020", and not "March" alone, which may be a person.
+    """
+    if fold(text[start:end]) not in _MONTH_OF:
+        return False
+    return _beside_number(text, start, end) or _in_month(text, start, end)
+
+
 # -- number words -------------------------------------------------------------------------------
 
 
-def _spelled(text: str) -> Iterator[Number]:
+def _spelled(text: str, beside: Beside) -> Iterator[Number]:
     """Numbers in words, from two on; "one" is too often no number."""
     total, current, start, end = 0, 0, -1, 0
     for match in _WORD.finditer(text):
@@ -347,7 +473,7 @@ def _spelled(text: str) -> Iterator[Number]:
             value = 1
         if value:
             if open_ and current and (value >= 10 or current % 10):
-                yield from _made(total + current, text, start, end)
+                yield from _made(total + current, beside, start, end)
                 total, current, start = 0, 0, match.start()
             start = start if start >= 0 else match.start()
             current, end = current + value, match.end()
@@ -363,10 +489,10 @@ def _spelled(text: str) -> Iterator[Number]:
         elif word in _VAGUE and not _after_digits(text, match.start()):
             yield Number(frozenset({word}))
         elif word not in _BETWEEN and word not in _ONES:
-            yield from _made(total + current, text, start, end) if open_ else ()
+            yield from _made(total + current, beside, start, end) if open_ else ()
             total, current, start = 0, 0, -1
     if start >= 0:
-        yield from _made(total + current, text, start, end)
+        yield from _made(total + current, beside, start, end)
 
 
 _LAST_ONES = frozenset(("one", "un"))
@@ -403,7 +529,7 @@ def _ones(text: str) -> Iterator[Number]:
 
 
 def _after_digits(text: str, start: int) -> bool:
-    return bool(re.search(r"\d\s?\Z", text[max(0, start - 3) : start]))
+    return bool(re.search(r"\d\s?(?:(?:mil|thousand) )?\Z", text[max(0, start - 12) : start]))
 
 
 def _value(word: str) -> int:
@@ -414,6 +540,9 @@ def _value(word: str) -> int:
     return (_UNITS.get(match[1], 1) + _TENS.get(match[2], 0)) if match else 0
 
 
-def _made(value: int, text: str, start: int, end: int) -> Iterator[Number]:
+def _made(value: int, beside: Beside, start: int, end: int) -> Iterator[Number]:
     if value > 1:
-        yield Number(frozenset({str(value)}), units=unit_at(text, start, end))
+        units, signs = unit_at(beside.text, start, end), beside.signs(start, end)
+        readings = _signed(frozenset({str(value)}), signs)
+        yield Number(readings, units=units, bound=beside.bound(start, end, units),
+                     within=beside.within(start, end))  # fmt: skip

@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from itertools import chain
 
 from embedsvc.core.lexical import fold
 
@@ -52,6 +53,7 @@ _SIDES = [
     for line in _PAIRS.strip().splitlines()
 ]
 _PHRASES = (
+    (re.compile(r"\b(?:not true|nicht wahr)\b"), "false"),
     (re.compile(r"\b(?:at least|no less than|not less than|al menos|au moins)\b"), "atleast"),
     (
         re.compile(r"\b(?:at most|no more than|not more than|up to|bis zu|como maximo|au plus)\b"),
@@ -62,10 +64,65 @@ _WORD = re.compile(r"[^\W\d_]+")
 _PREFIX = re.compile(r"(?:un|in|im|il|ir|dis|de|non)(?=\w{4})")
 
 
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_PRAISES = _set(
+    """
+    good great excellent wonderful amazing fantastic superb brilliant gut gute guter gutes guten
+    grossartig grossartige hervorragend ausgezeichnet bueno buena buenos buenas excelente genial
+    bon bonne bons bonnes
+    """
+)
+_BLAMES = _set(
+    """
+    bad terrible awful horrible dreadful lousy schlecht schlechte schlechter schlechten
+    furchtbar malo mala malos malas mauvais mauvaise mauvaises
+    """
+)
+_PRAISES_TOO = _set(
+    """
+    better best well positive effective successful success popular fine high higher large larger
+    big major strong favourable favorable suitable useful safe healthy perfect acclaimed praised
+    outstanding many much significant considerable famous important besser beste besten bester
+    wohl erfolgreich wirksam beliebt mejor bien eficaz exitoso gran grande grandes mieux
+    meilleur meilleure efficace
+    """
+)
+_BLAMES_TOO = _set(
+    """
+    worse worst badly negative poor poorly harmful ineffective unsuitable unpopular severe
+    serious evil wrong damaging weak low unhealthy criticised criticized schlechter schlimm
+    schadlich peor mal perjudicial pire nuisible
+    """
+)
+_TALKS = re.compile(
+    r"\A\W*(?:great|good)\b(?:\W(?!\w)|$)|"
+    r"\b(?:great|good|bad) (?:news|questions?|points?|thing)\b|"
+    r"\bgreat (?:deal|many|extent|part|number)|\bgoods?(?: faith| practice|s\b)|"
+    r"\b(?:great|good) (?-i:[A-Z])|\bas good as|\bfor good\b",
+    re.IGNORECASE,
+)
+"""Where such a word judges nothing: "Great: …", "a great deal", "Great Britain"."""
+
+
 def flips(claim: str, source: str) -> bool:
-    """Whether the claim has one of two opposite words and the source only the other one."""
+    """Whether the claim has one of two opposite words and the source only the other one.
+
+    So it is where the claim calls something good or bad of which the source says nothing like it.
+    """
     mine, theirs = _words(claim), _words(source)
-    return _by_pairs(mine, theirs) or _by_prefix(mine, theirs) or _by_prefix(theirs, mine)
+    turned = _by_pairs(mine, theirs) or _by_prefix(mine, theirs) or _by_prefix(theirs, mine)
+    return turned or _judges_alone(claim, theirs)
+
+
+def _judges_alone(claim: str, theirs: frozenset[str]) -> bool:
+    mine = _words(_TALKS.sub(" ", claim))
+    return any(
+        mine & judging and theirs.isdisjoint(chain(judging, others))
+        for judging, others in ((_PRAISES, _PRAISES_TOO), (_BLAMES, _BLAMES_TOO))
+    )
 
 
 def _by_pairs(mine: frozenset[str], theirs: frozenset[str]) -> bool:

@@ -35,13 +35,13 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from embedsvc.core.claims import talk
+from embedsvc.core.claims import states, talk
 from embedsvc.core.denials import excepted, restricted, universal
 from embedsvc.core.model import Chunk
 from embedsvc.core.numerals import Figures
 from embedsvc.core.opposites import flips
 from embedsvc.core.sentences import Span, sentences
-from embedsvc.core.wording import Clause, Wording, iter_terms
+from embedsvc.core.wording import Clause, Wording, iter_terms, stem
 
 COVERED = 0.6
 """Three new words in five: one of two new words may not be invented, one of three may be a synonym.
@@ -260,7 +260,7 @@ class Ground:
         if len(claim.terms) + claim.figures.count < FEWEST_FOR_TWO:
             return
         for source, position in order[: MOST_TRIED // 2]:
-            yield from ((source, pair) for pair in self._pairs(source, position))
+            yield from ((source, pair) for pair in self._pairs(claim, source, position))
 
     def _sharing_most(self, terms: Set[str], only: int | None) -> list[tuple[int, int]]:
         """Sentences that hold most of the terms, the first before later ones that hold as many."""
@@ -279,14 +279,14 @@ class Ground:
             some, rank = some[top], rank[top]
         return [self._at(place) for place in (some[np.argsort(-rank)] + low).tolist()]
 
-    def _pairs(self, source: int, position: int) -> Iterator[Passage]:
+    def _pairs(self, claim: Wording, source: int, position: int) -> Iterator[Passage]:
         """The sentence together with the one before it, and the one behind it."""
-        cut = self._cut[source]
+        cut, known = self._cut[source], self._sentences[source]
         for first in (position - 1, position):
             if first < 0 or first + 1 >= len(cut):
                 continue
             start, end = cut[first][0], cut[first + 1][1]
-            if end - start <= LONGEST_PAIR:
+            if end - start <= LONGEST_PAIR and _figures_belong(claim, known[first : first + 2]):
                 yield self.passage(source, (start, end))
 
 
@@ -317,6 +317,19 @@ def _figures_stand(claim: Wording, evidence: Sequence[Passage]) -> bool:
     if len(evidence) == 1:
         return wanted.stand_in(evidence[0].around.figures)
     return wanted.stand_in(_joint_figures("\n".join(one.around.text for one in evidence)))
+
+
+def _figures_belong(claim: Wording, pair: Sequence[Wording]) -> bool:
+    """Whether each figure of the claim stands in a sentence that says half of what it does.
+
+    Else "sold in 2016" would be made of a sentence about a sale and the year of the next one.
+    Names aside: they are what both sentences are about.
+    """
+    said = claim.terms - _name_terms(claim)
+    beside = [one for one in pair if 2 * len(said & one.terms) >= len(said)]
+    held = frozenset[str]().union(*(_figure_terms(one.figures) for one in beside))
+    anywhere = frozenset[str]().union(*(_figure_terms(one.figures) for one in pair))
+    return _figure_terms(claim.figures) & anywhere <= held
 
 
 @lru_cache(maxsize=16)  # the parts of a statement are compared with the same quotes
@@ -384,9 +397,11 @@ def _figure_terms(found: Figures) -> frozenset[str]:
 def _covered(claim: Wording, held: Set[str], question: Wording) -> float:
     """The share of the claim's words that stand there, of the new ones and of all the smaller.
 
-    Figures count as words, and are known to stand there. 0 when too little is the quote's own.
+    Figures count as words, with their units, and are known to stand there. 0 when too little is
+    the quote's own.
     """
-    needed = claim.terms - (talk() - held)
+    units = {stem(unit) for number in claim.figures.numbers for unit in number.units}
+    needed = claim.terms - (talk() - held) - units
     sure = claim.figures.count
     of_all = _share(needed, held | question.terms, sure)
     own = _share(needed, held, sure)
@@ -402,12 +417,21 @@ def _share(needed: Set[str], held: Set[str], sure: int) -> float:
 
 
 def _clauses_stand(claim: Wording, held: Set[str]) -> bool:
+    """Whether enough of each clause stands there; of what "is bankrupt" says, half of the words."""
     idle = talk() - held
-    return all(
-        len(needed & held) >= CLAUSE_COVERED * len(needed)
-        for clause in claim.clauses
-        if len(needed := clause.terms - idle) >= FEWEST_IN_CLAUSE
-    )
+    names = _name_terms(claim)
+    for clause in claim.clauses:
+        needed = clause.terms - idle
+        if len(needed) >= FEWEST_IN_CLAUSE and len(needed & held) < CLAUSE_COVERED * len(needed):
+            return False
+        said = needed - names
+        if said and said.isdisjoint(held) and states(Wording(clause.text)):
+            return False
+    return True
+
+
+def _name_terms(claim: Wording) -> frozenset[str]:
+    return Wording(" ".join(claim.names)).terms
 
 
 def _agree(claim: Wording, evidence: Sequence[Passage]) -> bool:

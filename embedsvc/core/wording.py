@@ -16,7 +16,7 @@ from typing import Literal
 
 from embedsvc.core.denials import NEGATIONS, Denial, denial
 from embedsvc.core.lexical import fold, terms
-from embedsvc.core.numerals import Figures, figures, is_month, is_number
+from embedsvc.core.numerals import Figures, figures, is_month, is_number, names_month
 from embedsvc.core.scripts import HANGUL, UNSPACED
 from embedsvc.core.stopwords import STOP_WORDS
 
@@ -120,6 +120,20 @@ _BEHIND_NAME = _set(
     et
     """
 )
+_NAMES_TOO = _set("will al ella")
+"""Stop words that are names of people too."""
+
+_BEHIND_MAY = _set("i we you he she it they this that the be")
+"""What follows "may" where it opens a wish or a question."""
+
+_HEDGES = _set(
+    """
+    around roughly approximately approx circa etwa ungefahr rund aproximadamente environ
+    approximativement
+    """
+)
+"""Words before a figure that change nothing about what it counts."""
+
 _OPENS = tuple('.:!?•*-#|"“„«>(')
 
 
@@ -269,7 +283,7 @@ def _parts(word: str) -> tuple[str, ...]:
 
 
 def _has_content(part: str) -> bool:
-    return part not in _stop_words() and not is_number(part)
+    return part not in _stop_words() and part not in _HEDGES and not is_number(part)
 
 
 _LONGEST_KNOWN = 32
@@ -284,11 +298,13 @@ def _names(text: str, language: Language) -> Iterator[str]:
     german = language == "german"
     for place, match in enumerate(words):
         word = match.group()
-        if not word[0].isupper() or fold(word) in _stop_words() or is_month(fold(word)):
+        if not word[0].isupper() or names_month(text, match.start(), match.end()):
             continue
         before = text[max(0, match.start() - 2) : match.start()].strip()
         initial = place == 0 or before[-1:] in _OPENS
         following = words[place + 1].group() if place + 1 < len(words) else ""
+        if fold(word) in _stop_words() and not _also_name(word, following, initial):
+            continue
         if initial and not _initial_name(word, following, language):
             continue
         if german and not initial and _common_noun(words[place - 1].group()):
@@ -296,11 +312,20 @@ def _names(text: str, language: Language) -> Iterator[str]:
         yield fold(word)
 
 
+def _also_name(word: str, following: str, initial: bool) -> bool:
+    """Whether a stop word with a capital is a name: "Will Smith", "the poet Will"."""
+    if fold(word) not in _NAMES_TOO or word.isupper():
+        return False
+    return not initial or following[:1].isupper() or following.lower() in _BEHIND_NAME
+
+
 def _initial_name(word: str, following: str, language: Language) -> bool:
     """Whether the first word of a sentence, which has a capital anyway, looks like a name."""
     if len(word) > 1 and word.isupper():
         return True
     lower = word.lower()
+    if is_month(fold(_PARTS.split(word)[0])):
+        return lower != "may" or following.lower() not in _BEHIND_MAY
     if lower.endswith(_COMMON_ENDINGS) or lower in _STARTERS:
         return False
     if following.lower() in _BEHIND_NAME or (following[:1].isupper() and language != "german"):

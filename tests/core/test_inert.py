@@ -297,7 +297,7 @@ def test_steps_grow_with_the_text_and_no_faster(unit: str) -> None:
     assert large <= 5 * small + 2_000
 
 
-@pytest.mark.parametrize("between", list("|\"{}^>`«“、,[]") + ["<", '"|', ",,"])
+@pytest.mark.parametrize("between", [*list('|"{}^>`«“、,[]'), "<", '"|', ",,"])
 @pytest.mark.parametrize("begin", ["https://", "http:\\/\\/", "ftp://", "www."])
 def test_nothing_joins_a_beginning_of_an_address_that_it_is_not_part_of(
     begin: str, between: str

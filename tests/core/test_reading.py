@@ -587,3 +587,50 @@ def test_sentences_end_where_they_end_in_a_whole_text(text: str) -> None:
                 assert isinstance(event, str)
                 current += event
         assert ends == [text[start:end].strip(" |\n") for start, end in sentences(text)]
+
+
+FIRM = (
+    "Maria Keller was born in Graz in 1951. She joined Acme in 1980 and left it in 1999. "
+    "Acme has 1,250 employees. In 2015 Acme was sold to Globex for 3.4 billion euros. "
+    "Dr. Schmidt is the CEO since 2016. Customers can return goods within 30 days of delivery. "
+    "Refunds are paid within 14 days to the original means of payment."
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'In 2016 Acme was sold to Globex for 3.4 billion euros [1 "In 2015 Acme was sold"].',
+        'Maria Keller joined Acme in 1951 [1 "She joined Acme in 1980"].',
+        "Maria Keller joined Acme in 1951.",
+        'Customers can return goods within 14 days of delivery [1 "within 30 days of delivery"].',
+        'Acme has 1,250 employees and is bankrupt [1 "Acme has 1,250 employees."].',
+        'Acme has 1,250 employees [1 "Acme has 1,250 employees."] and is bankrupt.',
+        'Acme is bankrupt; Acme has 1,250 employees [1 "Acme has 1,250 employees."].',
+    ],
+)
+def test_a_figure_or_a_claim_of_another_sentence_does_not_make_good_what_failed(said: str) -> None:
+    source = Chunk(1, "d", 0, 0, len(FIRM), None, FIRM, None, None, {})
+    for strict in (True, False):
+        reader = Reader([source], "Tell me about Acme and Maria Keller.", strict=strict)
+        reader.feed(said)
+        reader.close()
+        assert (reader.text == "") is strict
+        assert len(reader.unsupported) == (not strict)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Maria Keller, who was born in Graz in 1951, joined Acme in 1980 [1].",
+        "Acme was sold to Globex in 2015 [1].",
+        "Refunds are paid within 14 days [1].",
+        "Maria Keller left Acme in 1999.",
+    ],
+)
+def test_what_two_sentences_say_together_is_still_found(said: str) -> None:
+    source = Chunk(1, "d", 0, 0, len(FIRM), None, FIRM, None, None, {})
+    reader = Reader([source], "Tell me about Acme and Maria Keller.", strict=True)
+    reader.feed(said)
+    reader.close()
+    assert [citation.status for citation in reader.citations] == ["verified"]
