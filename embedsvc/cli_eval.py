@@ -239,7 +239,10 @@ def read_config(text: str) -> Json:
         if key not in KEYS or not equals or not value:
             near = get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {near[0]}=…?" if near else f"known are {', '.join(KEYS)}"
-            raise InvalidInput(f"{place}: {part.strip()!r} is not KEY=VALUE; {hint}")
+            wrong = f"{part.strip()!r} is not KEY=VALUE"
+            if equals and value:
+                wrong = f"there is no key {key!r}"
+            raise InvalidInput(f"{place}: {wrong}; {hint}")
         _put(made, key, value, place)
     return made
 

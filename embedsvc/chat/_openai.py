@@ -131,6 +131,8 @@ def _pass_chunks_on(client: openai.AsyncOpenAI) -> None:
             return as_model(data=data, cast_to=cast_to, response=response)
         for choice in data.get("choices") or ():
             choice["delta"] = choice.get("delta") or {}  # some servers leave it out at the end
+        if not _is_usage(data.get("usage")):  # wrong counts are no reason to lose the answer
+            data["usage"] = None
         return data
 
     client._process_response_data = processed  # type: ignore[method-assign]
@@ -149,6 +151,13 @@ def _options(asking: Asking) -> dict[str, Any]:
     if "stop" in options:
         options["stop"] = options["stop"][:MOST_STOPS]
     return {**options, "extra_body": body} if body else options
+
+
+def _is_usage(found: object) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(found.get(name), int | None)
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
 
 
 class _Told:

@@ -71,6 +71,7 @@ _CLAUSE = re.compile(
     r"[,;:]\s|[—–()。，；：、]|\s(?:and|but|while|whereas|although|though|because|und|aber|sondern|"
     r"obwohl|y|pero|sino|aunque|et|mais)\s"
 )
+_UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")  # soft hyphens, as texts of PDFs have
 _PRONOUN = re.compile(
     r"\b(?:it|its|he|his|she|her|they|their|this|these|that|those|er|sie|es|sein|seine|ihr|ihre|"
     r"dies|diese|dieser|dieses|él|ella|ellos|ellas|su|sus|este|esta|esto|il|elle|ils|elles|son|sa|"
@@ -166,7 +167,7 @@ class Wording:
         """The text as it is compared: composed characters, and "times out" as one word."""
         text = self.text
         if not text.isascii():
-            text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", text))
+            text = unicodedata.normalize("NFKC", _RAISED.sub(r"^\g<0>", _UNSEEN.sub("", text)))
         return _PARTICLE.sub(_joined, _HTTP.sub("", text))
 
     @cached_property

@@ -675,6 +675,24 @@ def test_a_model_that_is_closed_leaves_no_connection_to_the_garbage_collector(
         gc.enable()
 
 
+@pytest.mark.parametrize("usage", ["many", 7, [], {"prompt_tokens": "many"}, {"total_tokens": {}}])
+def test_counts_that_are_none_cost_no_answer(run: Callable[[Any], Any], usage: Any) -> None:
+    said_first = {"choices": [{"index": 0, "delta": {"content": "Hi."}, "finish_reason": "stop"}]}
+    body = sse(said_first) + sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n"
+
+    async def work() -> list[Delta]:
+        model = await create(fake)
+        fake.faults.append(Reply(200, body, {"Content-Type": "text/event-stream"}))
+        deltas = await said(model)
+        await model.aclose()
+        return deltas
+
+    with OpenAIChat() as fake:
+        deltas = run(work())
+    assert "".join(delta.text for delta in deltas) == "Hi."
+    assert {delta.prompt_tokens for delta in deltas} == {None}
+
+
 def test_a_last_chunk_without_a_delta_still_ends_the_answer(run: Callable[[Any], Any]) -> None:
     """As some servers of OpenAI's protocol have it, and an empty list of choices, or null."""
     chunks = [

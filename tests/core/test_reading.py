@@ -634,3 +634,14 @@ def test_what_two_sentences_say_together_is_still_found(said: str) -> None:
     reader.feed(said)
     reader.close()
     assert [citation.status for citation in reader.citations] == ["verified"]
+
+
+def test_soft_hyphens_of_a_document_part_no_words() -> None:
+    text = "The maxi\u00admum tempera\u00adture of the boiler is 85 degrees."
+    source = Chunk(1, "d", 0, 0, len(text), None, text, None, None, {})
+    plain = text.replace("\u00ad", "")
+    reader = Reader([source], "How hot may it get?", strict=True)
+    reader.feed(f'{plain[:-1]} [1 "{plain}"].')
+    reader.close()
+    (citation,) = reader.citations
+    assert (citation.status, citation.start, citation.end) == ("verified", 0, len(text))

@@ -574,3 +574,16 @@ def test_an_error_in_the_middle_ends_the_stream_as_an_error(
         "param",
         "code",
     }
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "file:///etc/passwd", "//t.example"])
+def test_an_address_that_is_a_program_is_not_offered_as_a_link(
+    web: httpx.Client, client: openai.OpenAI, llm: OpenAIChat, address: str
+) -> None:
+    document = {"id": "tower", "text": TEXT, "url": address}
+    web.post("/v1/collections/programs/documents", json={"documents": [document]})
+    answer: Any = client.chat.completions.create(
+        model="collection:programs", messages=[{"role": "user", "content": QUESTION}]
+    )
+    found = answer.choices[0].message.model_dump()["annotations"][0]
+    assert (found["url_citation"]["url"], found["url"]) == ("", address)

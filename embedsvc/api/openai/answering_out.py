@@ -1,5 +1,6 @@
 """What the doors for a talk and for a text have in common: the answer, whole or in pieces."""
 
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -27,6 +28,9 @@ from embedsvc.api.streaming import Wire, server_sent
 from embedsvc.core.model import AnswerState
 from embedsvc.errors import EmbedsvcError
 from embedsvc.services.answers import AnswerUsage
+
+_FOLLOWED = re.compile(r"https?://", re.IGNORECASE)
+"""Addresses that clients make links of; other ones, such as javascript:, stay beside."""
 
 
 class UrlCitation(Answered):
@@ -121,7 +125,7 @@ def annotation(cited: Cited) -> Annotation:
     out: CitationOut = citation_out(cited.citation)
     plain = {name: getattr(out, name) for name in out.__struct_fields__}
     place = UrlCitation(
-        url=out.url or "",
+        url=out.url if out.url and _FOLLOWED.match(out.url) else "",
         title=out.title or out.document_id or "",
         start_index=cited.start,
         end_index=cited.end,
